@@ -1,0 +1,332 @@
+"""The words that web, worker and engine share: frozen dataclasses, stdlib only.
+
+Three wires carry them: the Celery message (`GenerationJob` as JSON), the pipe between a worker and
+an engine process (`EngineCommand` / `EngineEvent` as msgpack frames, see `inference.wire`) and the
+Redis Stream of a job (`StreamEvent` as JSON). Times are seconds; clocks of two processes are never
+compared except as Unix time in `GenerationJob`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from llamagpu.lib.error_codes import ErrorCode
+
+PROTOCOL_VERSION = 1
+
+
+class FinishReason(StrEnum):
+    """Why a generation ended well. Failures end in an `ErrorCode` instead."""
+
+    STOP = "stop"
+    LENGTH = "length"
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingParams:
+    """How tokens are chosen for one request. Values are checked at the web's and the engine's border.
+
+    `temperature` 0 is greedy; `top_k` 0, `top_p` 1.0 and `min_p` 0.0 switch a filter off;
+    `logprobs` None reports none, n reports the chosen token and the n best alternatives.
+    """
+
+    max_tokens: int = 100
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+    logprobs: int | None = None
+    min_tokens: int = 0
+    ignore_eos: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ChatMessage:
+    """One turn of a conversation."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What the model reads: exactly one of the three forms is set.
+
+    `text` and `messages` go through the model's chat template (a text is one user turn; a model
+    without a template reads the text as it is); `token_ids` are taken as they are.
+    """
+
+    text: str | None = None
+    messages: tuple[ChatMessage, ...] | None = None
+    token_ids: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Token counts of one request. `cached_tokens` is the part of the prompt not computed again."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+
+    @property
+    def total_tokens(self) -> int:
+        return self.prompt_tokens + self.completion_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Seconds that one request spent inside the engine."""
+
+    queue_time: float = 0.0
+    ttft: float = 0.0
+    inference_time: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """Natural-log probability of a chosen token, and its best alternatives (text, logprob)."""
+
+    token: str
+    logprob: float
+    top: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationJob:
+    """One inference as it travels from web to worker. The job row is the truth, this is its copy."""
+
+    job_id: str
+    attempt: int
+    request_id: str
+    model: str
+    prompt: Prompt
+    params: SamplingParams
+    deadline_unix: float
+    tenant: str = ""
+    priority: int = 0
+
+
+# ---------------------------------------------------------------- worker -> engine
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Load the one model of this engine process; answered by `Loaded` or `LoadFailed`."""
+
+    model_path: str
+    backend: str = "auto"
+    dtype: str = "auto"
+    num_slots: int = 32
+    max_model_len: int = 0
+    prefill_budget: int = 512
+    max_waiting: int = 256
+    num_threads: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Submit:
+    """Queue one request; answered by `Delta`* and exactly one `Finished` or `Failed`."""
+
+    request_id: str
+    prompt: Prompt
+    params: SamplingParams
+    timeout: float
+    tenant: str = ""
+    priority: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """End a request within one step; it still gets its one terminal event (`Failed` CANCELLED)."""
+
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class GetStats:
+    """Answered by `Stats`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Take no new request, finish what is there (at most `timeout` seconds), then send `Drained`."""
+
+    timeout: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """End the process now. End of file on the pipe means the same."""
+
+
+EngineCommand = Load | Submit | Cancel | GetStats | Drain | Exit
+
+
+# ---------------------------------------------------------------- engine -> worker
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """First frame of an engine process."""
+
+    pid: int
+    protocol_version: int = PROTOCOL_VERSION
+
+
+@dataclass(frozen=True, slots=True)
+class LoadProgress:
+    """`fraction` is 0..1 of the stage named by `stage`."""
+
+    stage: str
+    fraction: float
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The model is ready. `rejected_backends` maps each backend passed over to the reason."""
+
+    architecture: str
+    backend: str
+    device: str
+    dtype: str
+    max_model_len: int
+    num_slots: int
+    vocab_size: int
+    num_parameters: int
+    weight_bytes: int
+    load_time: float
+    capabilities: dict[str, Any] = field(default_factory=dict)
+    rejected_backends: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadFailed:
+    """The model cannot be served by this process, which exits after this frame."""
+
+    code: ErrorCode
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The request left the waiting queue; `prompt_tokens` counts the rendered prompt."""
+
+    request_id: str
+    prompt_tokens: int
+    queue_time: float
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """Newly decoded text. `num_tokens` counts the tokens so far, this delta's included.
+
+    A token whose bytes end inside a character, or that may begin a stop string, is held back, so a
+    delta may stand for several tokens.
+    """
+
+    request_id: str
+    text: str
+    num_tokens: int
+    logprobs: tuple[TokenLogprob, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """Terminal event of a request that ended well. `text` is the whole generated text."""
+
+    request_id: str
+    text: str
+    finish_reason: FinishReason
+    usage: Usage
+    timings: Timings
+    logprobs: tuple[TokenLogprob, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Terminal event of a request that did not: cancelled, refused, out of time or broken."""
+
+    request_id: str
+    code: ErrorCode
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """A snapshot of the engine: counts since start unless the name says otherwise."""
+
+    num_running: int
+    num_waiting: int
+    num_slots: int
+    kv_cache_usage: float
+    prompt_tokens_total: int
+    generation_tokens_total: int
+    requests_total: int
+    steps_total: int
+    step_time_total: float
+    resident_bytes: int
+    device_memory: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """Nothing runs or waits any more; `num_aborted` requests were cut off by the timeout."""
+
+    num_aborted: int = 0
+
+
+EngineEvent = (
+    Hello | LoadProgress | Loaded | LoadFailed | Started | Delta | Finished | Failed | Stats | Drained
+)
+
+
+# ---------------------------------------------------------------- worker -> web (Redis Stream)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenEvent:
+    """Text to append. `position` is the index of the last token it stands for, from 0."""
+
+    text: str
+    position: int
+    logprobs: tuple[TokenLogprob, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RestartEvent:
+    """A new attempt begins: drop the text of the attempts before."""
+
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class DoneEvent:
+    """The job succeeded and its row is settled."""
+
+    text: str
+    finish_reason: FinishReason
+    usage: Usage
+    timings: Timings
+    model: str
+    backend: str
+    plugins: tuple[str, ...] = ()
+    logprobs: tuple[TokenLogprob, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorEvent:
+    """The job failed, was cancelled or ran out of time, and its row is settled."""
+
+    code: ErrorCode
+    message: str
+
+
+StreamEvent = TokenEvent | RestartEvent | DoneEvent | ErrorEvent

@@ -1,0 +1,102 @@
+"""Bytes for the words of `inference.protocol`: msgpack frames on a pipe, JSON in Redis and Celery.
+
+A frame is a 4-byte big-endian length, then msgpack of `[class name, fields]`. Decoding checks every
+field's type, so a peer of another version fails loudly instead of handing wrong values on. Never
+pickle: a peer that is taken over must not gain code execution here.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+import typing
+from typing import Any, TypeVar
+
+import msgspec
+
+from inference import protocol
+
+M = TypeVar("M")
+
+MAX_FRAME_BYTES = 64 * 1024 * 1024
+_HEADER = struct.Struct(">I")
+_CLASSES: dict[str, type[Any]] = {
+    cls.__name__: cls
+    for union in (protocol.EngineCommand, protocol.EngineEvent, protocol.StreamEvent)
+    for cls in typing.get_args(union)
+}
+
+
+class WireError(Exception):
+    """The bytes are not a message of this protocol version."""
+
+
+def to_builtins(message: Any) -> dict[str, Any]:
+    """The message's fields as JSON-ready values."""
+    fields: dict[str, Any] = msgspec.to_builtins(message)
+    return fields
+
+
+def from_builtins(cls: type[M], fields: Any) -> M:
+    """The message of class `cls` with these fields. Raises WireError where a type is wrong."""
+    try:
+        return msgspec.convert(fields, cls)
+    except msgspec.ValidationError as error:
+        raise WireError(f"{cls.__name__}: {error}") from error
+
+
+def encode_json(message: Any) -> bytes:
+    """`[class name, fields]` as JSON."""
+    return msgspec.json.encode([type(message).__name__, message])
+
+
+def decode_json(data: bytes) -> Any:
+    """The message behind `encode_json`. Raises WireError."""
+    return _restore(msgspec.json.decode, data)
+
+
+def encode_frame(message: Any) -> bytes:
+    """One frame, header included. Raises WireError for a message beyond `MAX_FRAME_BYTES`."""
+    body = msgspec.msgpack.encode([type(message).__name__, message])
+    if len(body) > MAX_FRAME_BYTES:
+        raise WireError(f"a frame of {len(body)} bytes is over the limit of {MAX_FRAME_BYTES}")
+    return _HEADER.pack(len(body)) + body
+
+
+def send(channel: socket.socket, message: Any) -> None:
+    """Write one frame. Raises OSError when the peer is gone. Callers serialise their sends."""
+    channel.sendall(encode_frame(message))
+
+
+def receive(channel: socket.socket) -> Any | None:
+    """Read one frame; None at end of file. Raises WireError for bytes that are no frame."""
+    header = _read_exactly(channel, _HEADER.size)
+    if header is None:
+        return None
+    (length,) = _HEADER.unpack(header)
+    if length > MAX_FRAME_BYTES:
+        raise WireError(f"a frame of {length} bytes is over the limit of {MAX_FRAME_BYTES}")
+    body = _read_exactly(channel, length)
+    if body is None:
+        return None
+    return _restore(msgspec.msgpack.decode, body)
+
+
+def _read_exactly(channel: socket.socket, length: int) -> bytes | None:
+    parts: list[bytes] = []
+    while length > 0:
+        part = channel.recv(min(length, 1 << 20))
+        if not part:
+            return None
+        parts.append(part)
+        length -= len(part)
+    return b"".join(parts)
+
+
+def _restore(decode: Any, data: bytes) -> Any:
+    try:
+        name, fields = decode(data)
+        cls = _CLASSES[name]
+    except (msgspec.DecodeError, KeyError, TypeError, ValueError) as error:
+        raise WireError(f"not a message: {error}") from error
+    return from_builtins(cls, fields)
