@@ -1,0 +1,16 @@
+"""The Celery application. Tasks are known by name; only a worker imports their code.
+
+Settings follow the Redis transport's and the thread pool's limits: see docs/architecture.md.
+"""
+
+from __future__ import annotations
+
+import os
+
+from celery import Celery
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "llamagpu.settings")
+
+app = Celery("llamagpu")
+app.config_from_object("django.conf:settings", namespace="CELERY")
+app.autodiscover_tasks(["inference.worker"])

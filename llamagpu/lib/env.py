@@ -1,0 +1,106 @@
+"""Typed readers of environment variables that fail loudly and name the variable.
+
+Every reader takes its value from `NAME` or, for secrets in container files, from the file that
+`NAME_FILE` names.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+_SIZE_UNITS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "t": 1000**4}
+_BINARY_UNITS = {"ki": 1024, "mi": 1024**2, "gi": 1024**3, "ti": 1024**4}
+_TRUE = {"1", "true", "yes", "on"}
+_FALSE = {"0", "false", "no", "off"}
+
+
+class EnvError(Exception):
+    """An environment variable holds a value that cannot be used."""
+
+
+class Env:
+    """Reads one mapping of variables, `os.environ` unless a test passes its own."""
+
+    def __init__(self, variables: Mapping[str, str] | None = None) -> None:
+        self._variables = os.environ if variables is None else variables
+
+    def text(self, name: str, default: str = "") -> str:
+        """The value, or `default` when the variable is unset or empty."""
+        value = self._variables.get(name, "").strip()
+        if value:
+            return value
+        path = self._variables.get(f"{name}_FILE", "").strip()
+        if not path:
+            return default
+        try:
+            return Path(path).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise EnvError(f"{name}_FILE={path}: the file cannot be read: {error}") from error
+
+    def is_set(self, name: str) -> bool:
+        return bool(self.text(name))
+
+    def choice(self, name: str, default: str, allowed: tuple[str, ...]) -> str:
+        value = self.text(name, default).lower()
+        if value not in allowed:
+            raise EnvError(f"{name}={value!r}: must be one of {', '.join(allowed)}")
+        return value
+
+    def boolean(self, name: str, default: bool) -> bool:
+        value = self.text(name).lower()
+        if not value:
+            return default
+        if value in _TRUE | _FALSE:
+            return value in _TRUE
+        raise EnvError(f"{name}={value!r}: must be true or false")
+
+    def integer(self, name: str, default: int, *, low: int, high: int) -> int:
+        value = self.text(name)
+        if not value:
+            return default
+        try:
+            number = int(value)
+        except ValueError as error:
+            raise EnvError(f"{name}={value!r}: must be a whole number") from error
+        if not low <= number <= high:
+            raise EnvError(f"{name}={number}: must be between {low} and {high}")
+        return number
+
+    def words(self, name: str, default: tuple[str, ...] = ()) -> tuple[str, ...]:
+        """Values separated by commas or spaces."""
+        value = self.text(name)
+        return tuple(part for part in re.split(r"[,\s]+", value) if part) if value else default
+
+    def path(self, name: str, default: Path) -> Path:
+        value = self.text(name)
+        return Path(value).expanduser().absolute() if value else default
+
+    def memory(self, name: str, default: str) -> tuple[float | None, int | None]:
+        """A memory limit as (share of what there is, bytes): `80%` -> (0.8, None), `12GiB` -> bytes."""
+        value = self.text(name, default)
+        percent = re.fullmatch(r"(\d+(?:\.\d+)?)\s*%", value)
+        if percent:
+            share = float(percent[1]) / 100
+            if not 0 < share <= 1:
+                raise EnvError(f"{name}={value}: a share must be over 0% and at most 100%")
+            return share, None
+        try:
+            return None, parse_size(value)
+        except ValueError as error:
+            raise EnvError(f"{name}={value!r}: {error}") from error
+
+
+def parse_size(text: str) -> int:
+    """Bytes from `12GiB`, `800 MB`, `4096`. Raises ValueError."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]i?)?b?", text.strip().lower())
+    if not match:
+        raise ValueError("must be a size such as 12GiB, 800MB or 80%")
+    unit = match[2] or ""
+    factor = _BINARY_UNITS[unit] if unit in _BINARY_UNITS else _SIZE_UNITS[unit]
+    size = int(float(match[1]) * factor)
+    if size <= 0:
+        raise ValueError("must be over 0")
+    return size

@@ -1,0 +1,211 @@
+"""Django settings, driven by the environment: docs/settings.md lists every variable.
+
+The defaults are safe for one machine: no debug pages, loopback only, secrets made at first use.
+`LLAMA_PUBLIC_URL=https://…` turns on what a public deployment needs (`manage.py check --deploy`).
+"""
+
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import dj_database_url
+from csp.constants import NONE, SELF
+
+from llamagpu.lib.config import LlamaConfig
+from llamagpu.lib.env import Env
+from llamagpu.lib.log_format import logging_config
+from llamagpu.lib.redis_urls import broker_url
+from llamagpu.lib.secret_files import read_or_create
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+_env = Env()
+LLAMA = LlamaConfig.from_env(_env, BASE_DIR)
+_public = urlsplit(LLAMA.public_url)
+_https = _public.scheme == "https"
+
+# ------------------------------------------------------------------ secrets and hosts
+SECRET_KEY = _env.text("DJANGO_SECRET_KEY") or read_or_create(LLAMA.data_dir / "secret_key")
+SECRET_KEY_FALLBACKS = list(_env.words("DJANGO_SECRET_KEY_FALLBACKS"))
+# API keys are stored as HMACs under this pepper: changing it voids every key.
+API_KEY_PEPPER = _env.text("LLAMA_KEY_PEPPER") or read_or_create(LLAMA.data_dir / "key_pepper")
+DEBUG = False
+ALLOWED_HOSTS = list(
+    _env.words("DJANGO_ALLOWED_HOSTS")
+    or dict.fromkeys(
+        host for host in ("localhost", "127.0.0.1", "[::1]", LLAMA.host, _public.hostname) if host
+    )
+)
+
+# ------------------------------------------------------------------ applications
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "llamagpu",
+    "monitoring",
+    "accounts",
+    "plugins_app",
+    "inference",
+]
+MIDDLEWARE = [
+    "llamagpu.http.request_id.request_id_middleware",
+    "django.middleware.security.SecurityMiddleware",
+    "servestatic.middleware.ServeStaticMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+ROOT_URLCONF = "llamagpu.urls"
+ASGI_APPLICATION = "llamagpu.asgi.application"
+# Each address stands as documented: a redirect would turn a POST into a GET.
+APPEND_SLASH = False
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+# ------------------------------------------------------------------ database
+# SQLite takes one writer at a time. IMMEDIATE makes a transaction wait for its turn at the start
+# instead of failing in the middle; WAL lets readers go on meanwhile.
+_SQLITE_OPTIONS = {
+    "timeout": 20,
+    "transaction_mode": "IMMEDIATE",
+    "init_command": (
+        "PRAGMA journal_mode=WAL;PRAGMA synchronous=NORMAL;PRAGMA temp_store=MEMORY;"
+        "PRAGMA mmap_size=134217728;PRAGMA journal_size_limit=67108864;PRAGMA cache_size=-8000"
+    ),
+}
+_database_url = _env.text("DATABASE_URL") or f"sqlite:///{LLAMA.data_dir / 'db.sqlite3'}"
+_database = dj_database_url.parse(_database_url)
+if _database["ENGINE"].endswith("sqlite3"):
+    _database["OPTIONS"] = _SQLITE_OPTIONS
+    _database["TEST"] = {"NAME": str(LLAMA.data_dir / "test.sqlite3")}
+else:
+    # Under ASGI a connection per thread would pile up: the driver's pool shares a few.
+    _database["OPTIONS"] = {"pool": {"min_size": 1, "max_size": 16, "timeout": 10}}
+DATABASES = {"default": _database}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# ------------------------------------------------------------------ people and sessions
+AUTH_USER_MODEL = "accounts.User"
+PASSWORD_HASHERS = [
+    "django.contrib.auth.hashers.Argon2PasswordHasher",
+    "django.contrib.auth.hashers.PBKDF2PasswordHasher",
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+LOGIN_URL = "/admin/login/"
+SESSION_COOKIE_SAMESITE = "Lax"
+CSRF_COOKIE_SAMESITE = "Lax"
+
+# ------------------------------------------------------------------ transport security
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = _https
+SECURE_REDIRECT_EXEMPT = [r"^livez$", r"^readyz$"]  # probes come over plain HTTP from inside
+SECURE_HSTS_SECONDS = 31_536_000 if _https else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = _https
+SECURE_REFERRER_POLICY = "same-origin"
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if LLAMA.trusted_proxy else None
+CSRF_TRUSTED_ORIGINS = [LLAMA.public_url] if _public.scheme else []
+X_FRAME_OPTIONS = "DENY"
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [SELF],
+        "img-src": [SELF, "data:"],
+        "object-src": [NONE],
+        "base-uri": [NONE],
+        "form-action": [SELF],
+        "frame-ancestors": [NONE],
+    },
+}
+# A prompt of the longest allowed text, four bytes a character, JSON around it.
+DATA_UPLOAD_MAX_MEMORY_SIZE = max(1_048_576, LLAMA.max_input_chars * 4 + 65_536)
+
+# ------------------------------------------------------------------ static files, language, time
+STATIC_URL = "static/"
+STATIC_ROOT = LLAMA.data_dir / "static"
+STATICFILES_DIRS = [BASE_DIR / "static"]
+SERVESTATIC_USE_FINDERS = True
+LANGUAGE_CODE = "en-us"
+TIME_ZONE = "UTC"
+USE_TZ = True
+
+# ------------------------------------------------------------------ Redis and Celery
+REDIS_URL = LLAMA.redis_url
+CELERY_BROKER_URL = broker_url(REDIS_URL)
+CELERY_TASK_DEFAULT_QUEUE = "inference"
+CELERY_TASK_IGNORE_RESULT = True  # answers travel in the job's stream
+CELERY_TASK_SERIALIZER = "json"
+CELERY_ACCEPT_CONTENT = ["json"]
+CELERY_TASK_ACKS_LATE = True
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_SEND_TASK_EVENTS = False
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_POOL_LIMIT = 32
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    "global_keyprefix": "lg:",
+    # Above the longest job (`LLAMA_JOB_TIMEOUT` is at most 1500 s), or a running one would repeat.
+    "visibility_timeout": 1800,
+    "socket_connect_timeout": 5,
+    "socket_timeout": 30,
+    "health_check_interval": 25,
+}
+CELERY_TASK_PUBLISH_RETRY_POLICY = {
+    "max_retries": 2,
+    "interval_start": 0.1,
+    "interval_step": 0.2,
+    "interval_max": 0.5,
+}
+
+# ------------------------------------------------------------------ REST API
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "accounts.api.authentication.ApiKeyAuthentication",
+        "rest_framework.authentication.SessionAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["llamagpu.http.permissions.DeclaredAccess"],
+    "DEFAULT_PARSER_CLASSES": ["llamagpu.http.parsers.StrictJSONParser"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "llamagpu.http.errors.render_exception",
+    "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "LLaMA GPU",
+    "DESCRIPTION": "Self-hosted serving of large language models.",
+    "VERSION": "1",
+    "OAS_VERSION": "3.1.0",
+    "SERVE_PUBLIC": False,
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "SCHEMA_PATH_PREFIX": r"/api/",
+}
+
+LOGGING = logging_config(LLAMA.log_level, LLAMA.log_format)
