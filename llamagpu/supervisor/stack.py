@@ -1,0 +1,77 @@
+"""The command lines of worker and web process, and the address that the latter listens on."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import sys
+from pathlib import Path
+
+from llamagpu.lib.config import LlamaConfig
+from llamagpu.supervisor.child import ChildSpec
+from llamagpu.supervisor.errors import StartError
+
+# Together with Valkey's grace below ten seconds: nothing of a stack outlives its stop longer.
+_WORKER_GRACE = 5.0
+_WEB_GRACE = 2.0
+
+
+def worker_spec(config: LlamaConfig, *, base_dir: Path, port: int) -> ChildSpec:
+    """One Celery worker whose threads only wait on the engines."""
+    celery = [sys.executable, "-m", "celery", "--quiet", "-A", "llamagpu", "worker"]
+    options = [
+        *("--pool", "threads", "--concurrency", str(config.worker_concurrency)),
+        *("--queues", "inference", "--hostname", f"worker-{port}@%h"),
+        *("--loglevel", config.log_level),
+        # Cluster chatter between workers: the heartbeat in Redis says more for less.
+        *("--without-gossip", "--without-mingle", "--without-heartbeat"),
+    ]
+    return ChildSpec(
+        name="worker", command=(*celery, *options), cwd=base_dir, stop_grace=_WORKER_GRACE
+    )
+
+
+def web_spec(config: LlamaConfig, *, base_dir: Path, host: str, port: int) -> ChildSpec:
+    """One daphne. The address goes along in the environment too: settings are read from there."""
+    daphne = [sys.executable, "-m", "daphne", "--bind", host, "--port", str(port)]
+    options = ["--verbosity", "0", "--no-server-name"]
+    if config.trusted_proxy:
+        options.append("--proxy-headers")
+    return ChildSpec(
+        name="web",
+        command=(*daphne, *options, "llamagpu.asgi:application"),
+        cwd=base_dir,
+        environment={"LLAMA_HOST": host, "LLAMA_PORT": str(port)},
+        stop_grace=_WEB_GRACE,
+    )
+
+
+def check_address_is_free(host: str, port: int) -> None:
+    """Raises StartError when the web process could not listen there."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+            probe.listen()
+    except OSError as error:
+        raise StartError(_address_trouble(host, port, error)) from error
+
+
+def _address_trouble(host: str, port: int, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return (
+            f"Port {port} on {host} is in use by another program. Stop that one, or choose "
+            "another port with LLAMA_PORT or --port."
+        )
+    if error.errno == errno.EACCES:
+        return (
+            f"This user may not listen on port {port}. Choose one above 1023 with LLAMA_PORT or "
+            "--port."
+        )
+    return (
+        f"The address {host} is none of this machine's ({error.strerror or error}). Choose "
+        "another with LLAMA_HOST or --host, for example 127.0.0.1 or 0.0.0.0."
+    )
