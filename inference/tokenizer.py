@@ -1,0 +1,145 @@
+"""A model's tokenizer: prompts to token ids and back, without torch or transformers.
+
+The web process counts prompt tokens with it before anything is queued; the engine encodes and
+decodes with the same code, so both agree on every count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import tokenizers
+
+from inference.chat_template import ChatTemplate, ChatTemplateError
+from inference.model_files import ModelFilesError, read_json_object
+from inference.protocol import ChatMessage, Prompt
+
+
+class TokenizerError(ValueError):
+    """The model's tokenizer files cannot be used. The message names file and reason."""
+
+
+class PromptError(ValueError):
+    """This prompt cannot be read by this model; the message is fit for the caller."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class Tokenizer:
+    """Encodes and decodes for one model. Nothing changes after `load`, so threads may share one."""
+
+    def __init__(
+        self, backend: tokenizers.Tokenizer, template: ChatTemplate | None, vocab_size: int
+    ) -> None:
+        self._backend = backend
+        self._template = template
+        self._vocab_size = vocab_size
+
+    @classmethod
+    def load(cls, model_dir: Path) -> Tokenizer:
+        """The tokenizer of the model in `model_dir`. Raises TokenizerError."""
+        file = model_dir / "tokenizer.json"
+        if not file.is_file():
+            raise TokenizerError(f"{file}: missing; the model has no tokenizer")
+        try:
+            backend = tokenizers.Tokenizer.from_file(str(file))
+        except Exception as error:  # the library raises bare Exception
+            raise TokenizerError(f"{file}: not a usable tokenizer: {error}") from error
+        # A file may carry the truncation of its training run, which would cut prompts in silence.
+        backend.no_truncation()
+        backend.no_padding()
+        try:
+            template = ChatTemplate.load(model_dir)
+        except ChatTemplateError as error:
+            raise TokenizerError(f"{model_dir}: {error}") from error
+        return cls(backend, template, _embedding_rows(model_dir, backend))
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of token ids that the model's embedding has; valid ids are below it."""
+        return self._vocab_size
+
+    @property
+    def has_chat_template(self) -> bool:
+        return self._template is not None
+
+    def encode_prompt(self, prompt: Prompt) -> list[int]:
+        """The token ids that the model reads for `prompt`. Raises PromptError.
+
+        A text is one user turn where the model has a chat template, else raw text with the special
+        tokens that the tokenizer's post-processor adds.
+        """
+        forms = (prompt.text, prompt.messages, prompt.token_ids)
+        if sum(form is not None for form in forms) != 1:
+            raise PromptError("a prompt is exactly one of text, messages and token_ids")
+        if prompt.token_ids is not None:
+            ids = list(prompt.token_ids)
+        elif prompt.messages is not None:
+            ids = self._encode_messages(prompt.messages)
+        else:
+            ids = self._encode_text(prompt.text or "")
+        if not ids:
+            raise PromptError("the prompt is empty")
+        self._check_ids(ids)
+        return ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of `ids` without special tokens; bytes of no whole character become U+FFFD."""
+        text: str = self._backend.decode(list(ids), skip_special_tokens=True)
+        return text
+
+    def token_text(self, token_id: int) -> str:
+        """The text of one token alone, special tokens included, for reports of logprobs."""
+        text: str = self._backend.decode([token_id], skip_special_tokens=False)
+        return text
+
+    def _encode_text(self, text: str) -> list[int]:
+        if self._template is not None:
+            return self._encode_messages((ChatMessage(role="user", content=text),))
+        return self._encode(text, add_special_tokens=True)
+
+    def _encode_messages(self, messages: Sequence[ChatMessage]) -> list[int]:
+        if self._template is None:
+            raise PromptError("this model has no chat template: send text instead of messages")
+        try:
+            rendered = self._template.render(messages)
+        except ChatTemplateError as error:
+            raise PromptError(str(error)) from error
+        # The template writes the special tokens itself.
+        return self._encode(rendered, add_special_tokens=False)
+
+    def _encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
+        try:
+            ids: list[int] = self._backend.encode(text, add_special_tokens=add_special_tokens).ids
+        except (TypeError, UnicodeEncodeError) as error:
+            # A lone surrogate is a Python string that no UTF-8 text can hold.
+            raise PromptError("the prompt holds characters that are not valid Unicode") from error
+        return ids
+
+    def _check_ids(self, ids: list[int]) -> None:
+        for token_id in ids:
+            if not 0 <= token_id < self._vocab_size:
+                raise PromptError(
+                    f"token id {token_id} is outside this model's 0 to {self._vocab_size - 1}"
+                )
+
+
+def _embedding_rows(model_dir: Path, backend: tokenizers.Tokenizer) -> int:
+    """config.json's vocab_size, since an id beyond the embedding breaks a whole batch.
+
+    A folder without config.json (a tokenizer alone) falls back to the tokenizer's own count.
+    """
+    own_size: int = backend.get_vocab_size(with_added_tokens=True)
+    config_file = model_dir / "config.json"
+    if not config_file.exists():
+        return own_size
+    try:
+        config = read_json_object(config_file)
+    except ModelFilesError as error:
+        raise TokenizerError(str(error)) from error
+    text_config = config.get("text_config", config)
+    size = text_config.get("vocab_size") if isinstance(text_config, dict) else None
+    return size if type(size) is int and size > 0 else own_size
