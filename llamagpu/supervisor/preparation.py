@@ -10,14 +10,12 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.db import Error as DatabaseError
 from django.db import connection, connections
 from django.db.migrations.executor import MigrationExecutor
 
-from llamagpu.lib.config import BUILT_IN_MODEL
 from llamagpu.supervisor.console import Console
 from llamagpu.supervisor.errors import StartError
 
@@ -74,10 +72,10 @@ def ensure_admin() -> FirstAdmin:
 
 
 def ensure_models(*, may_pull: bool) -> None:
-    """The default model on the disk (where it is the built-in one), the catalogue up to date."""
+    """The built-in model on the disk, where it is the default; the catalogue up to date."""
     try:
-        if may_pull and settings.LLAMA.default_model == BUILT_IN_MODEL:
-            call_command("pull", quiet_when_present=True)
+        if may_pull:
+            call_command("pull", if_needed=True)
         call_command("models_sync")
     except CommandError as error:
         raise StartError(str(error)) from error

@@ -1,0 +1,91 @@
+# Every target does the set-up that it needs; what is up to date is not done again.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+PIP_VERSION := 26.3
+PYTEST_ARGS ?=
+BIN := .venv/bin
+MANAGE := $(BIN)/python manage.py
+
+# A stamp carries the hash of what it was made from: a changed pin makes a new stamp necessary.
+hash = $(shell cat $(1) 2>/dev/null | sha256sum | cut -c1-16)
+RUNTIME := .venv/.runtime-$(call hash,requirements.txt constraints.txt Makefile)
+DEV := .venv/.dev-$(call hash,requirements.txt requirements-dev.txt constraints.txt Makefile)
+ASSETS := static/vendor/.made-$(call hash,package-lock.json scripts/copy_vendor_assets.mjs)
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_ROOT_USER_ACTION := ignore
+export PIP_NO_INPUT := 1
+PIP_INSTALL := $(BIN)/python -m pip install --progress-bar off
+# Of pip's many lines, those about downloads that take a while.
+LARGE_DOWNLOADS := sed -unE 's/^ *(Downloading|Using cached|Processing) (.*\/)?([^ ]+)( \(([0-9]{2,}\.[0-9] MB)\)).*/  \3 \4/p'
+PRODUCTION := LLAMA_PUBLIC_URL=https://llm.example.org LLAMA_TRUSTED_PROXY=true
+
+.PHONY: help setup serve test check lint format typecheck clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(RUNTIME) $(ASSETS) ## virtual environment, packages, front-end files, default model, database
+	@$(MANAGE) pull --if-needed
+	@$(MANAGE) migrate --no-input --verbosity 0
+
+serve: $(RUNTIME) $(ASSETS) ## start everything, until Ctrl-C
+	@exec $(MANAGE) serve
+
+test: setup check ## all checks and all tests
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: lint typecheck ## every check that is not a test
+	$(BIN)/lint-imports
+	$(MANAGE) check
+	$(PRODUCTION) $(MANAGE) check --deploy --fail-level WARNING
+	$(MANAGE) makemigrations --check --dry-run
+
+lint: $(DEV) ## ruff: rules and format
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+format: $(DEV) ## ruff: mend what it can
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+typecheck: $(DEV) ## mypy
+	$(BIN)/mypy
+
+clean: ## remove what make made; var/, with its data, stays
+	rm -rf .venv node_modules static/vendor .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
+
+# ------------------------------------------------------------------ stamps
+$(BIN)/python:
+	@[ -n "$(PYTHON)" ] && "$(PYTHON)" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
+	  { echo 'Python 3.11 is needed: install it (Debian, Ubuntu: apt install python3.11 python3.11-venv) or name one: make PYTHON=/path/to/python3.11'; exit 1; }
+	@"$(PYTHON)" -c 'import ensurepip, venv' || \
+	  { echo 'This Python has no venv module: apt install python3.11-venv'; exit 1; }
+	@command -v g++ >/dev/null || \
+	  { echo 'A C++ compiler is needed: apt install g++'; exit 1; }
+	@echo 'Making the virtual environment .venv'
+	@"$(PYTHON)" -m venv .venv
+
+$(RUNTIME): | $(BIN)/python
+	@echo 'Installing the Python packages (the first time a few minutes)'
+	@$(PIP_INSTALL) --quiet 'pip==$(PIP_VERSION)'
+	@$(PIP_INSTALL) -r requirements.txt | $(LARGE_DOWNLOADS)
+	@rm -f .venv/.runtime-*; touch $@
+
+$(DEV): $(RUNTIME)
+	@echo 'Installing the packages for the checks and tests'
+	@$(PIP_INSTALL) -r requirements-dev.txt | $(LARGE_DOWNLOADS)
+	@rm -f .venv/.dev-*; touch $@
+
+$(ASSETS):
+	@command -v node >/dev/null && command -v npm >/dev/null || \
+	  { echo 'Node.js 18 or newer with npm is needed for the front-end files: apt install nodejs npm'; exit 1; }
+	@echo 'Installing the front-end files'
+	@npm ci --ignore-scripts --loglevel error >/dev/null
+	@npm run --silent vendor
+	@touch $@
