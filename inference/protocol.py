@@ -109,6 +109,7 @@ class GenerationJob:
     model: str
     prompt: Prompt
     params: SamplingParams
+    created_unix: float
     deadline_unix: float
     tenant: str = ""
     priority: int = 0
@@ -284,7 +285,16 @@ class Drained:
 
 
 EngineEvent = (
-    Hello | LoadProgress | Loaded | LoadFailed | Started | Delta | Finished | Failed | Stats | Drained
+    Hello
+    | LoadProgress
+    | Loaded
+    | LoadFailed
+    | Started
+    | Delta
+    | Finished
+    | Failed
+    | Stats
+    | Drained
 )
 
 

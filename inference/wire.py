@@ -55,6 +55,19 @@ def decode_json(data: bytes) -> Any:
     return _restore(msgspec.json.decode, data)
 
 
+def encode_plain(record: Any) -> bytes:
+    """A dataclass of a known class as JSON."""
+    return msgspec.json.encode(record)
+
+
+def decode_plain(data: bytes, cls: type[M]) -> M:
+    """The dataclass behind `encode_plain`. Raises WireError."""
+    try:
+        return msgspec.json.decode(data, type=cls)
+    except msgspec.DecodeError as error:
+        raise WireError(f"{cls.__name__}: {error}") from error
+
+
 def encode_frame(message: Any) -> bytes:
     """One frame, header included. Raises WireError for a message beyond `MAX_FRAME_BYTES`."""
     body = msgspec.msgpack.encode([type(message).__name__, message])

@@ -27,6 +27,7 @@ SECRET_KEY = _env.text("DJANGO_SECRET_KEY") or read_or_create(LLAMA.data_dir / "
 SECRET_KEY_FALLBACKS = list(_env.words("DJANGO_SECRET_KEY_FALLBACKS"))
 # API keys are stored as HMACs under this pepper: changing it voids every key.
 API_KEY_PEPPER = _env.text("LLAMA_KEY_PEPPER") or read_or_create(LLAMA.data_dir / "key_pepper")
+INITIAL_ADMIN_PASSWORD = _env.text("LLAMA_ADMIN_PASSWORD")
 DEBUG = False
 ALLOWED_HOSTS = list(
     _env.words("DJANGO_ALLOWED_HOSTS")
@@ -131,6 +132,7 @@ SECURE_HSTS_SECONDS = 31_536_000 if _https else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = _https
 SECURE_REFERRER_POLICY = "same-origin"
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if LLAMA.trusted_proxy else None
+CSRF_FAILURE_VIEW = "llamagpu.http.error_views.csrf_failure"
 CSRF_TRUSTED_ORIGINS = [LLAMA.public_url] if _public.scheme else []
 X_FRAME_OPTIONS = "DENY"
 CONTENT_SECURITY_POLICY = {

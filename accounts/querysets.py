@@ -1,0 +1,24 @@
+"""Reads of accounts. Each read for a caller starts with `visible_to(user)`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.db import models
+
+from llamagpu.http.permissions import Action, Resource
+
+if TYPE_CHECKING:
+    from accounts.models import ApiKey  # noqa: F401  named in the annotation below
+
+
+class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
+    def visible_to(self, user: Any) -> ApiKeyQuerySet:
+        """One's own keys; all of them for who may write the system configuration."""
+        if user.can(Resource.SYSTEM_CONFIG, Action.WRITE):
+            return self
+        return self.filter(user=user)
+
+    def with_owner(self) -> ApiKeyQuerySet:
+        """Ready for a rights decision without further queries."""
+        return self.select_related("user__role").prefetch_related("user__role__permissions")

@@ -1,0 +1,147 @@
+"""Stage 7/7: a job's events become one JSON body or Server-Sent Events.
+
+The worker settles the job's row before its terminal event, so whoever has the answer finds the row.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
+
+from inference.protocol import (
+    DoneEvent,
+    ErrorEvent,
+    GenerationJob,
+    RestartEvent,
+    StreamEvent,
+    TokenEvent,
+    TokenLogprob,
+    Usage,
+)
+from inference.waiting import follow
+from llamagpu.http.errors import AppError, error_body, error_response, request_id_of
+
+_SSE_HEADERS = {
+    "Cache-Control": "no-cache, no-transform",
+    "X-Accel-Buffering": "no",
+}
+_RETRY_HINT_MS = 1000
+_HEARTBEAT_AFTER = 10.0
+
+
+async def collect(request: HttpRequest, job: GenerationJob) -> HttpResponse:
+    """Wait for the end of `job` and answer with it. Leaving early (cancellation) ends the job."""
+    async for item in follow(job):
+        if item is None:
+            continue
+        event = item[1]
+        if isinstance(event, ErrorEvent):
+            return error_response(request, AppError(event.code, event.message))
+        if isinstance(event, DoneEvent):
+            return _whole_answer(request, job, event)
+    raise AssertionError("follow() ended without a terminal event")
+
+
+def stream(request: HttpRequest, job: GenerationJob) -> StreamingHttpResponse:
+    """The tokens of `job` as Server-Sent Events, from the first one on."""
+    return StreamingHttpResponse(
+        _sse_events(request, job), content_type="text/event-stream", headers=_SSE_HEADERS
+    )
+
+
+async def _sse_events(request: HttpRequest, job: GenerationJob) -> AsyncIterator[str]:
+    yield f"retry: {_RETRY_HINT_MS}\n\n"
+    position, sent_at = -1, time.monotonic()
+    async for item in follow(job):
+        if item is None:
+            if time.monotonic() - sent_at >= _HEARTBEAT_AFTER:
+                sent_at = time.monotonic()
+                yield ": heartbeat\n\n"
+            continue
+        entry_id, event = item
+        if isinstance(event, TokenEvent):
+            position = event.position
+        sent_at = time.monotonic()
+        yield _sse_frame(request, entry_id, event, position)
+
+
+def _sse_frame(request: HttpRequest, entry_id: str, event: StreamEvent, position: int) -> str:
+    name = ""
+    if isinstance(event, TokenEvent):
+        data: dict[str, Any] = {
+            "token": event.text,
+            "position": event.position,
+            "is_complete": False,
+        }
+        if event.logprobs:
+            data["logprobs"] = _logprobs(event.logprobs)
+    elif isinstance(event, RestartEvent):
+        name, data = "restart", {"attempt": event.attempt}
+    elif isinstance(event, DoneEvent):
+        data = {
+            "token": "",
+            "position": position,
+            "is_complete": True,
+            "final_text": event.text,
+            "finish_reason": str(event.finish_reason),
+            "usage": usage_fields(event.usage),
+        }
+    else:
+        name, data = "error", error_body(request_id_of(request), event.code, event.message)
+    head = f"event: {name}\n" if name else ""
+    return f"id: {entry_id}\n{head}data: {json.dumps(data, ensure_ascii=False)}\n\n"
+
+
+def _whole_answer(request: HttpRequest, job: GenerationJob, done: DoneEvent) -> HttpResponse:
+    elapsed = time.perf_counter() - request.received_at  # type: ignore[attr-defined]
+    engine_time = done.timings.inference_time + done.timings.queue_time
+    result: dict[str, Any] = {
+        "generated_text": done.text,
+        "tokens_generated": done.usage.completion_tokens,
+        "inference_time": done.timings.inference_time,
+        "model_used": done.model,
+        "backend": done.backend,
+        "finish_reason": str(done.finish_reason),
+    }
+    if done.logprobs is not None:
+        result["logprobs"] = _logprobs(done.logprobs)
+    metadata = {
+        "request_id": request_id_of(request),
+        "job_id": job.job_id,
+        "timestamp": datetime.now(tz=UTC).isoformat(),
+        "processing_time": elapsed,
+        "queue_time": done.timings.queue_time,
+        "usage": usage_fields(done.usage),
+        "plugins": list(done.plugins),
+    }
+    overhead_ms = max(0.0, elapsed - engine_time) * 1000
+    return JsonResponse(
+        {"success": True, "result": result, "metadata": metadata},
+        headers={"X-LlamaGPU-Overhead-Ms": f"{overhead_ms:.1f}"},
+        json_dumps_params={"ensure_ascii": False},
+    )
+
+
+def usage_fields(usage: Usage) -> dict[str, int]:
+    return {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.total_tokens,
+        "cached_tokens": usage.cached_tokens,
+    }
+
+
+def _logprobs(items: tuple[TokenLogprob, ...]) -> list[dict[str, Any]]:
+    return [
+        {
+            "token": item.token,
+            "logprob": item.logprob,
+            "top_logprobs": [{"token": token, "logprob": value} for token, value in item.top],
+        }
+        for item in items
+    ]

@@ -1,0 +1,186 @@
+"""Stage 2/7: JSON to a checked call, or one error that names the field and the rule."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.conf import settings
+from rest_framework import serializers
+from rest_framework.exceptions import PermissionDenied
+
+from inference.models import Model
+from inference.prompts import check_fits
+from inference.protocol import ChatMessage, Prompt, SamplingParams
+from llamagpu.http.errors import AppError
+from llamagpu.http.fields import (
+    FlagField,
+    NumberField,
+    StrictSerializer,
+    TextField,
+    WholeNumberField,
+)
+from llamagpu.http.permissions import Action, Resource
+from llamagpu.lib.error_codes import ErrorCode
+
+MAX_MESSAGES = 512
+MAX_STOP_STRINGS = 8
+MAX_LOGPROBS = 20
+DEFAULT_MAX_TOKENS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationCall:
+    """A valid call: what `submit_job` needs besides the caller."""
+
+    model: Model
+    prompt: Prompt
+    params: SamplingParams
+    priority: int
+    timeout: float
+
+
+class StopField(serializers.ListField):
+    """Up to eight strings; a single string counts as a list of one."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(child=TextField(max_length=256), max_length=MAX_STOP_STRINGS, **kwargs)
+
+    def to_internal_value(self, data: Any) -> list[str]:
+        return super().to_internal_value([data] if isinstance(data, str) else data)
+
+
+class MessageSerializer(StrictSerializer):
+    role = serializers.ChoiceField(choices=["system", "user", "assistant"])
+    content = TextField(allow_blank=True)
+
+
+class SamplingSerializer(StrictSerializer):
+    """The parameters that every generating call shares. Nothing is clamped: out of range is refused."""
+
+    max_tokens = WholeNumberField(default=DEFAULT_MAX_TOKENS, min_value=1)
+    temperature = NumberField(default=1.0, min_value=0.0, max_value=2.0)
+    top_p = NumberField(default=1.0, min_value=0.0, max_value=1.0)
+    top_k = WholeNumberField(default=0, min_value=0, max_value=1_000_000)
+    min_p = NumberField(default=0.0, min_value=0.0, max_value=1.0)
+    repetition_penalty = NumberField(default=1.0, min_value=0.1, max_value=10.0)
+    presence_penalty = NumberField(default=0.0, min_value=-2.0, max_value=2.0)
+    frequency_penalty = NumberField(default=0.0, min_value=-2.0, max_value=2.0)
+    stop = StopField(default=list)
+    seed = WholeNumberField(default=None, allow_null=True, min_value=0, max_value=2**63 - 1)
+    logprobs = WholeNumberField(default=None, allow_null=True, min_value=0, max_value=MAX_LOGPROBS)
+    min_tokens = WholeNumberField(default=0, min_value=0)
+    ignore_eos = FlagField(default=False)
+
+    def validate_max_tokens(self, value: int) -> int:
+        limit = settings.LLAMA.max_new_tokens
+        if value > limit:
+            raise serializers.ValidationError(f"Must be at most {limit}.")
+        return value
+
+    def validate_top_p(self, value: float) -> float:
+        if value == 0:
+            raise serializers.ValidationError("Must be over 0.")
+        return value
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if attrs["min_tokens"] > attrs["max_tokens"]:
+            raise serializers.ValidationError(
+                {"min_tokens": f"Must be at most max_tokens, which is {attrs['max_tokens']}."}
+            )
+        return attrs
+
+
+class InferSerializer(SamplingSerializer):
+    """Body of POST /api/infer and /api/stream_infer."""
+
+    text = TextField(required=False)
+    messages = MessageSerializer(many=True, required=False, allow_empty=False)
+    model = TextField(required=False, max_length=128)
+    priority = WholeNumberField(default=0, min_value=-100, max_value=100)
+    timeout = NumberField(required=False, min_value=0.001)
+
+    def validate_text(self, value: str) -> str:
+        _check_length(len(value))
+        return value
+
+    def validate_messages(self, value: list[dict[str, str]]) -> list[dict[str, str]]:
+        if len(value) > MAX_MESSAGES:
+            raise serializers.ValidationError(f"Must have at most {MAX_MESSAGES} messages.")
+        _check_length(sum(len(message["content"]) for message in value))
+        return value
+
+    def validate_timeout(self, value: float) -> float:
+        limit = settings.LLAMA.job_timeout
+        if value > limit:
+            raise serializers.ValidationError(f"Must be at most {limit} seconds.")
+        return value
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if ("text" in attrs) == ("messages" in attrs):
+            raise serializers.ValidationError(
+                {"text": "Exactly one of text and messages is required."}
+            )
+        return super().validate(attrs)
+
+
+class PlainInferSerializer(InferSerializer):
+    """POST /api/infer answers with one JSON body, so `stream` may only be false."""
+
+    stream = FlagField(default=False)
+
+    def validate_stream(self, value: bool) -> bool:
+        if value:
+            raise serializers.ValidationError("Streams are served by POST /api/stream_infer.")
+        return value
+
+
+class StreamInferSerializer(InferSerializer):
+    stream = FlagField(default=True)
+
+    def validate_stream(self, value: bool) -> bool:
+        if not value:
+            raise serializers.ValidationError("Answers in one piece are served by POST /api/infer.")
+        return value
+
+
+def read_call(serializer: InferSerializer, user: Any) -> GenerationCall:
+    """The checked call. Raises ValidationError, PermissionDenied or AppError, all before any write."""
+    serializer.is_valid(raise_exception=True)
+    fields = dict(serializer.validated_data)
+    if fields["priority"] > 0 and not user.can(Resource.MODELS, Action.WRITE):
+        raise PermissionDenied("priority: only who may manage models may go before others.")
+    model = find_model(fields.get("model") or settings.LLAMA.default_model, user)
+    prompt = Prompt(
+        text=fields.get("text"),
+        messages=tuple(ChatMessage(**message) for message in fields["messages"])
+        if "messages" in fields
+        else None,
+    )
+    fields["stop"] = tuple(fields["stop"])
+    names = SamplingParams.__dataclass_fields__
+    params = SamplingParams(**{name: fields[name] for name in names})
+    check_fits(model, prompt, params.max_tokens)
+    return GenerationCall(
+        model=model,
+        prompt=prompt,
+        params=params,
+        priority=fields["priority"],
+        timeout=fields.get("timeout", float(settings.LLAMA.job_timeout)),
+    )
+
+
+def find_model(slug: str, user: Any) -> Model:
+    """Raises AppError MODEL_NOT_FOUND, also for a model that the caller may not see."""
+    model = Model.objects.visible_to(user).available().filter(slug=slug).first()
+    if model is None:
+        raise AppError(ErrorCode.MODEL_NOT_FOUND, f"There is no model '{slug}'.")
+    return model
+
+
+def _check_length(num_characters: int) -> None:
+    limit = settings.LLAMA.max_input_chars
+    if num_characters > limit:
+        raise serializers.ValidationError(
+            f"Has {num_characters} characters; at most {limit} are accepted."
+        )

@@ -1,0 +1,132 @@
+"""Stage 1/7: HTTP to an authenticated, validated call. Each view reads, calls a service, answers."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema
+from rest_framework.renderers import JSONRenderer
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from inference.admission import admit
+from inference.api import responses
+from inference.api.renderers import EventStreamRenderer
+from inference.api.serializers import (
+    InferSerializer,
+    PlainInferSerializer,
+    StreamInferSerializer,
+    find_model,
+    read_call,
+)
+from inference.models import Model
+from inference.protocol import GenerationJob
+from inference.services import submit_job
+from inference.status import describe_models
+from llamagpu.http.database import release_connections
+from llamagpu.http.errors import request_id_of
+from llamagpu.http.permissions import INFER, READ_MODELS
+
+
+class PendingAnswer(HttpResponse):
+    """A job was queued: the event loop waits for it, and this thread is free again."""
+
+    def __init__(self, job: GenerationJob) -> None:
+        super().__init__()
+        self.job = job
+
+
+class InferView(APIView):
+    """POST /api/infer"""
+
+    access = INFER
+
+    @extend_schema(request=PlainInferSerializer, responses=OpenApiTypes.OBJECT)
+    def post(self, request: Request) -> HttpResponseBase:
+        return PendingAnswer(_submit(request, PlainInferSerializer, is_streamed=False))
+
+
+class StreamInferView(APIView):
+    """POST /api/stream_infer"""
+
+    access = INFER
+    renderer_classes = [JSONRenderer, EventStreamRenderer]
+
+    @extend_schema(
+        request=StreamInferSerializer, responses={(200, "text/event-stream"): OpenApiTypes.STR}
+    )
+    def post(self, request: Request) -> HttpResponseBase:
+        job = _submit(request, StreamInferSerializer, is_streamed=True)
+        return responses.stream(request._request, job)
+
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(response, Response):  # an error, whatever the client asked for
+            request.accepted_renderer = JSONRenderer()
+            request.accepted_media_type = JSONRenderer.media_type
+        return super().finalize_response(request, response, *args, **kwargs)
+
+
+class ModelsView(APIView):
+    """GET /api/models"""
+
+    access = READ_MODELS
+
+    @extend_schema(responses=OpenApiTypes.OBJECT)
+    def get(self, request: Request) -> Response:
+        models = describe_models(Model.objects.visible_to(request.user))
+        return Response({"success": True, "count": len(models), "models": models})
+
+
+class ModelView(APIView):
+    """GET /api/models/{id}"""
+
+    access = READ_MODELS
+
+    @extend_schema(responses=OpenApiTypes.OBJECT)
+    def get(self, request: Request, slug: str) -> Response:
+        model = find_model(slug, request.user)
+        (described,) = describe_models(Model.objects.filter(pk=model.pk))
+        return Response({"success": True, "model": described})
+
+
+def awaiting(view: Callable[..., HttpResponseBase]) -> Callable[..., Any]:
+    """Runs a REST view in its thread, then waits on the event loop for the job that it queued.
+
+    So a waiting caller costs no thread and no database connection, and one that hangs up is noticed.
+    """
+    run = sync_to_async(view, thread_sensitive=True)
+
+    @functools.wraps(view)
+    async def serve(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        response = await run(request, *args, **kwargs)
+        if isinstance(response, PendingAnswer):
+            return await responses.collect(request, response.job)
+        return response
+
+    return serve
+
+
+def _submit(
+    request: Request, serializer_class: type[InferSerializer], *, is_streamed: bool
+) -> GenerationJob:
+    call = read_call(serializer_class(data=request.data), request.user)
+    admit()
+    job = submit_job(
+        owner=request.user,
+        api_key=request.auth,
+        model=call.model,
+        prompt=call.prompt,
+        params=call.params,
+        priority=call.priority,
+        timeout=call.timeout,
+        request_id=request_id_of(request),
+        is_streamed=is_streamed,
+    )
+    release_connections()
+    return job

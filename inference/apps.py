@@ -1,0 +1,13 @@
+from django.apps import AppConfig
+
+
+class InferenceConfig(AppConfig):
+    """WHAT: models, jobs, the seven stages from a request to its answer."""
+
+    name = "inference"
+    verbose_name = "Inference"
+
+    def ready(self) -> None:
+        from inference import status
+
+        status.register()

@@ -1,0 +1,29 @@
+"""Stage 3/7, its second half: rings the worker's bell through Celery, by task name.
+
+The message may be lost or come twice: the job row is the truth, the reaper rings again.
+"""
+
+from __future__ import annotations
+
+from kombu.exceptions import OperationalError
+
+from inference.protocol import GenerationJob
+from inference.wire import to_builtins
+from llamagpu.celery import app
+
+TASK_NAME = "inference.generate"
+QUEUE = "inference"
+
+
+class BrokerUnavailableError(Exception):
+    """The message could not be handed to Redis."""
+
+
+def ring(job: GenerationJob) -> None:
+    """Publish one message for `job`. Raises BrokerUnavailableError."""
+    try:
+        app.send_task(
+            TASK_NAME, args=[to_builtins(job)], task_id=f"{job.job_id}.{job.attempt}", queue=QUEUE
+        )
+    except (OperationalError, OSError) as error:
+        raise BrokerUnavailableError(str(error)) from error

@@ -1,0 +1,91 @@
+"""Which workers live and what they have loaded, as each of them reports every second.
+
+A report is a key that expires: a worker that is killed vanishes within `LIFETIME` seconds, and no
+clocks are compared. The set of names only says which keys to read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from inference.states import ModelState
+from inference.wire import WireError, decode_plain, encode_plain
+from llamagpu.lib.redis_client import SyncRedis
+
+LIFETIME = 5
+_NAMES = "lg:workers"
+
+
+@dataclass(frozen=True, slots=True)
+class EngineReport:
+    """One engine process. `state` is loading, ready or failed; bytes; counts are of now."""
+
+    model: str
+    state: ModelState
+    progress: float = 0.0
+    stage: str = ""
+    error: str = ""
+    pid: int | None = None
+    backend: str = ""
+    device: str = ""
+    dtype: str = ""
+    max_model_len: int = 0
+    num_slots: int = 0
+    num_running: int = 0
+    num_waiting: int = 0
+    resident_bytes: int = 0
+    kv_cache_usage: float = 0.0
+    prompt_tokens_total: int = 0
+    generation_tokens_total: int = 0
+    restarts: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerReport:
+    """One worker. `instance` changes at every start of the same name."""
+
+    name: str
+    instance: str
+    pid: int
+    host: str
+    started_unix: float
+    num_active_jobs: int
+    concurrency: int
+    engines: tuple[EngineReport, ...] = ()
+    rejected_backends: dict[str, str] = field(default_factory=dict)
+
+
+def announce(client: SyncRedis, report: WorkerReport) -> None:
+    """Say that this worker lives, for `LIFETIME` seconds. Raises RedisError."""
+    pipeline = client.pipeline(transaction=False)
+    pipeline.set(_key(report.name), encode_plain(report), ex=LIFETIME)
+    pipeline.sadd(_NAMES, report.name)
+    pipeline.execute()
+
+
+def withdraw(client: SyncRedis, name: str) -> None:
+    """Say that this worker takes no more jobs. Raises RedisError."""
+    pipeline = client.pipeline(transaction=False)
+    pipeline.delete(_key(name))
+    pipeline.srem(_NAMES, name)
+    pipeline.execute()
+
+
+def live_workers(client: SyncRedis) -> list[WorkerReport]:
+    """The workers that reported lately, by name. Raises RedisError."""
+    names = sorted(name.decode() for name in client.smembers(_NAMES))
+    if not names:
+        return []
+    reports = []
+    for payload in client.mget([_key(name) for name in names]):
+        if payload is None:
+            continue
+        try:
+            reports.append(decode_plain(payload, WorkerReport))
+        except WireError:
+            continue  # a worker of another version: its own web processes can read it
+    return reports
+
+
+def _key(name: str) -> str:
+    return f"lg:worker:{name}"

@@ -1,0 +1,69 @@
+"""Counts a prompt's tokens in the web process, so that one beyond the context is never queued."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+from django.conf import settings
+
+from inference.models import Model
+from inference.protocol import Prompt
+from inference.tokenizer import PromptError, Tokenizer
+from llamagpu.http.errors import AppError
+from llamagpu.lib.error_codes import ErrorCode
+
+_MAX_TOKENIZERS = 16
+
+
+def model_directory(model: Model) -> Path:
+    """The model's folder on this machine."""
+    root: Path = settings.LLAMA.model_path
+    return root / model.path
+
+
+def context_length(model: Model) -> int:
+    """Tokens that a request may fill, prompt and answer together."""
+    limit: int = settings.LLAMA.max_model_len
+    return min(model.context_length, limit) if limit else model.context_length
+
+
+def check_fits(model: Model, prompt: Prompt, max_tokens: int) -> int:
+    """The prompt's length in tokens.
+
+    Raises AppError CONTEXT_LENGTH_EXCEEDED where prompt and answer do not fit the context,
+    INVALID_INPUT where the model cannot read such a prompt, MODEL_LOAD_FAILED where its tokenizer
+    is broken.
+    """
+    directory = model_directory(model)
+    try:
+        stamp = (directory / "tokenizer.json").stat().st_mtime_ns
+        tokenizer = _tokenizer(directory, stamp)
+    except (OSError, ValueError) as error:
+        raise AppError(
+            ErrorCode.MODEL_LOAD_FAILED, f"The tokenizer of '{model.slug}' cannot be read."
+        ) from error
+    try:
+        num_tokens = len(tokenizer.encode_prompt(prompt))
+    except PromptError as error:
+        raise AppError(ErrorCode.INVALID_INPUT, str(error)) from error
+    limit = context_length(model)
+    if num_tokens + max_tokens > limit:
+        raise AppError(
+            ErrorCode.CONTEXT_LENGTH_EXCEEDED,
+            f"The prompt has {num_tokens} tokens and max_tokens asks for {max_tokens} more: "
+            f"together over the {limit} that '{model.slug}' can hold. Shorten the text or lower "
+            "max_tokens.",
+            details={
+                "prompt_tokens": num_tokens,
+                "max_tokens": max_tokens,
+                "context_length": limit,
+            },
+        )
+    return num_tokens
+
+
+@lru_cache(maxsize=_MAX_TOKENIZERS)
+def _tokenizer(directory: Path, stamp: int) -> Tokenizer:
+    """`stamp` is the file's time of change: a model that was replaced is read again."""
+    return Tokenizer.load(directory)

@@ -1,0 +1,40 @@
+"""Reads of models and jobs. Each read for a caller starts with `visible_to(user)`."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from django.db import models
+
+from inference.states import LIVE_JOB_STATES, JobState, ModelState
+from llamagpu.http.permissions import Action, Resource
+
+if TYPE_CHECKING:
+    from inference.models import InferenceJob, Model  # noqa: F401  named in annotations below
+
+
+class ModelQuerySet(models.QuerySet["Model"]):
+    def visible_to(self, user: Any) -> ModelQuerySet:
+        """All models for who may read models, else none."""
+        return self if user.can(Resource.MODELS, Action.READ) else self.none()
+
+    def available(self) -> ModelQuerySet:
+        return self.filter(state=ModelState.AVAILABLE)
+
+
+class InferenceJobQuerySet(models.QuerySet["InferenceJob"]):
+    def visible_to(self, user: Any) -> InferenceJobQuerySet:
+        """One's own jobs; those of everybody for who may write the system configuration."""
+        if user.can(Resource.SYSTEM_CONFIG, Action.WRITE):
+            return self
+        return self.filter(owner=user)
+
+    def live(self) -> InferenceJobQuerySet:
+        return self.filter(state__in=LIVE_JOB_STATES)
+
+    def finished_since(self, moment: datetime) -> InferenceJobQuerySet:
+        return self.filter(finished_at__gte=moment)
+
+    def succeeded(self) -> InferenceJobQuerySet:
+        return self.filter(state=JobState.SUCCEEDED)

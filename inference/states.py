@@ -1,0 +1,48 @@
+"""State machines of a model and of a job, with every allowed transition in one place."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class JobState(StrEnum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+    @property
+    def is_final(self) -> bool:
+        return not JOB_TRANSITIONS[self]
+
+
+_ENDS = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.EXPIRED})
+
+JOB_TRANSITIONS: dict[JobState, frozenset[JobState]] = {
+    JobState.QUEUED: frozenset({JobState.RUNNING}) | _ENDS,
+    # Running again is a new attempt, after the engine or the worker of the last one died.
+    JobState.RUNNING: frozenset({JobState.RUNNING}) | _ENDS,
+    JobState.SUCCEEDED: frozenset(),
+    JobState.FAILED: frozenset(),
+    JobState.CANCELLED: frozenset(),
+    JobState.EXPIRED: frozenset(),
+}
+
+LIVE_JOB_STATES = tuple(state for state in JobState if not state.is_final)
+
+
+class ModelState(StrEnum):
+    """`available` and `absent` are what the disk holds; the other ones are what workers report."""
+
+    ABSENT = "absent"
+    AVAILABLE = "available"
+    LOADING = "loading"
+    READY = "ready"
+    FAILED = "failed"
+
+
+def sources_of(state: JobState) -> tuple[str, ...]:
+    """The states from which a job may enter `state`: the condition of a safe UPDATE."""
+    return tuple(source.value for source, targets in JOB_TRANSITIONS.items() if state in targets)

@@ -1,0 +1,137 @@
+"""What inference contributes to health and status: workers, models, queue, statistics of the hour."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict
+from datetime import timedelta
+from typing import Any
+
+import redis
+from django.conf import settings
+from django.db.models import Count
+from django.utils import timezone
+
+from inference.admission import find_workers, queue_length
+from inference.models import InferenceJob, Model
+from inference.presence import EngineReport, WorkerReport
+from inference.prompts import context_length
+from inference.states import ModelState
+from llamagpu.lib.percentiles import percentiles
+from monitoring.health import ProbeFailedError, register_probe
+from monitoring.snapshot import register_section
+
+_WINDOW = timedelta(hours=1)
+_MAX_SAMPLE = 10_000
+
+
+def register() -> None:
+    register_probe("worker", probe_worker)
+    register_probe("default_model", probe_default_model)
+    register_section("workers", workers_section)
+    register_section("queue", queue_section)
+    register_section("statistics", statistics_section)
+
+
+def probe_worker() -> str:
+    workers = _workers()
+    if not workers:
+        raise ProbeFailedError("no worker is running")
+    return f"{len(workers)} running"
+
+
+def probe_default_model() -> str:
+    slug = settings.LLAMA.default_model
+    if not Model.objects.available().filter(slug=slug).exists():
+        raise ProbeFailedError(f"'{slug}' is not among the models: run manage.py pull")
+    engines = [engine for engine in _engines(_workers()) if engine.model == slug]
+    if any(engine.state is ModelState.READY for engine in engines):
+        return f"'{slug}' is ready"
+    failed = next((engine for engine in engines if engine.state is ModelState.FAILED), None)
+    if failed:
+        raise ProbeFailedError(f"'{slug}' could not be loaded: the worker's log says why")
+    if engines:
+        raise ProbeFailedError(f"'{slug}' is loading ({engines[0].progress:.0%})")
+    raise ProbeFailedError(f"'{slug}' is loaded by no worker")
+
+
+def workers_section() -> list[dict[str, Any]]:
+    return [asdict(worker) for worker in _workers()]
+
+
+def queue_section() -> dict[str, Any]:
+    """`waiting` messages no worker has picked up; running and waiting inside the engines."""
+    try:
+        waiting: int | None = queue_length()
+    except redis.RedisError:
+        waiting = None
+    engines = _engines(_workers())
+    return {
+        "waiting": waiting,
+        "engine_waiting": sum(engine.num_waiting for engine in engines),
+        "engine_running": sum(engine.num_running for engine in engines),
+    }
+
+
+def statistics_section() -> dict[str, Any]:
+    """Jobs that ended within the last hour. Percentiles are null where there was none."""
+    ended = InferenceJob.objects.finished_since(timezone.now() - _WINDOW)
+    by_state = dict(ended.order_by().values_list("state").annotate(Count("id")))
+    rows = list(
+        ended.succeeded()
+        .order_by("-finished_at")
+        .values_list("created_at", "finished_at", "ttft", "queue_time")[:_MAX_SAMPLE]
+    )
+    return {
+        "window": _WINDOW.total_seconds(),
+        "jobs": by_state,
+        "latency": percentiles(
+            [(row[1] - row[0]).total_seconds() for row in rows if row[1] is not None]
+        ),
+        "ttft": percentiles([row[2] for row in rows if row[2] is not None]),
+        "queue_time": percentiles([row[3] for row in rows if row[3] is not None]),
+    }
+
+
+def describe_models(models: Iterable[Model]) -> list[dict[str, Any]]:
+    """Each model as the API shows it: what is on disk, and what the live workers hold of it."""
+    engines: dict[str, list[EngineReport]] = {}
+    for engine in _engines(_workers()):
+        engines.setdefault(engine.model, []).append(engine)
+    return [_describe(model, engines.get(model.slug, [])) for model in models]
+
+
+def _describe(model: Model, engines: list[EngineReport]) -> dict[str, Any]:
+    best = max(engines, key=lambda engine: engine.state is ModelState.READY, default=None)
+    return {
+        "id": model.slug,
+        "source": model.source,
+        "revision": model.revision or None,
+        "sha256": model.sha256 or None,
+        "architecture": model.architecture,
+        "format": model.format,
+        "stored_dtype": model.stored_dtype,
+        "num_parameters": model.num_parameters,
+        "size": model.weight_bytes,
+        "context_length": context_length(model),
+        "is_default": model.slug == settings.LLAMA.default_model,
+        "state": str(best.state) if best else model.state,
+        "loaded": bool(best and best.state is ModelState.READY),
+        "progress": best.progress if best and best.state is ModelState.LOADING else None,
+        "backend": best.backend if best and best.backend else None,
+        "dtype": best.dtype if best and best.dtype else None,
+        "memory": sum(engine.resident_bytes for engine in engines) or None,
+        "capabilities": ["generate", "stream"],
+    }
+
+
+def _workers() -> list[WorkerReport]:
+    """None at all when Redis does not answer: its own probe says so."""
+    try:
+        return find_workers()
+    except redis.RedisError:
+        return []
+
+
+def _engines(workers: list[WorkerReport]) -> list[EngineReport]:
+    return [engine for worker in workers for engine in worker.engines]

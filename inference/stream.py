@@ -1,0 +1,90 @@
+"""Stage 6/7: one Redis Stream per job carries its events from the worker to any web process.
+
+Entry ids are `<attempt>-<seq>` with seq from 1: Redis refuses an id at or below the top one, so an
+attempt that was given up cannot write into the stream of the one after it, and a reader sees gaps.
+A stream ends with exactly one `DoneEvent` or `ErrorEvent` and expires a while later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import redis.asyncio
+
+from inference.protocol import DoneEvent, ErrorEvent, StreamEvent
+from inference.wire import decode_json, encode_json
+
+#: Seconds that a stream can be read after its end.
+KEEP_AFTER_END = 900
+#: Seconds that a reader's sign of life counts.
+READER_LIFETIME = 10
+_FIELD = "e"
+_READ_BLOCK_MS = 2000
+_READ_COUNT = 256
+
+
+@dataclass(frozen=True, slots=True)
+class JobKeys:
+    """The Redis keys of one job."""
+
+    job_id: str
+
+    @property
+    def events(self) -> str:
+        return f"lg:job:{self.job_id}:ev"
+
+    @property
+    def lease(self) -> str:
+        """Held by the worker that runs the job; its value names worker, instance and attempt."""
+        return f"lg:job:{self.job_id}:lease"
+
+    @property
+    def cancel(self) -> str:
+        """Exists once somebody asked for the job's end."""
+        return f"lg:job:{self.job_id}:cancel"
+
+    @property
+    def ended(self) -> str:
+        """Exists once the job has ended: a message that comes again finds it and does nothing."""
+        return f"lg:job:{self.job_id}:ended"
+
+
+def is_terminal(event: StreamEvent) -> bool:
+    return isinstance(event, DoneEvent | ErrorEvent)
+
+
+def append(pipeline: Any, keys: JobKeys, entry_id: str, event: StreamEvent, lifetime: int) -> None:
+    """Queue one event on a pipeline; `lifetime` seconds bound a stream whose job is never settled."""
+    pipeline.xadd(keys.events, {_FIELD: encode_json(event)}, id=entry_id)
+    pipeline.expire(keys.events, KEEP_AFTER_END if is_terminal(event) else lifetime)
+
+
+async def read_events(
+    client: redis.asyncio.Redis, job_id: str, *, cursor: str = "0-0", until: float
+) -> AsyncIterator[tuple[str, StreamEvent] | None]:
+    """Yields (entry id, event) after `cursor` up to the terminal event.
+
+    Yields None about every two seconds without news, so that the caller can look around. Stops
+    without a terminal event once `time.monotonic()` has passed `until`. Raises RedisError.
+    """
+    keys = JobKeys(job_id)
+    while True:
+        remaining = until - time.monotonic()
+        if remaining <= 0:
+            return
+        block = max(1, min(_READ_BLOCK_MS, int(remaining * 1000)))
+        answer = await client.xread({keys.events: cursor}, count=_READ_COUNT, block=block)
+        if not answer:
+            yield None
+            await asyncio.sleep(0)
+            continue
+        for entry_id, fields in answer[0][1]:
+            cursor = entry_id.decode()
+            event = decode_json(fields[_FIELD.encode()])
+            yield cursor, event
+            if is_terminal(event):
+                return

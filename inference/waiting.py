@@ -1,0 +1,107 @@
+"""Follows a job from a web process: its events, its deadline, its caller and its workers.
+
+What can go wrong while a caller waits, and what happens then:
+- the caller leaves: the job is marked for cancellation at once;
+- Redis goes away: reading goes on where it stopped, until the deadline;
+- no worker lives for `WORKER_GRACE` seconds, or the deadline passes without an end: the job is
+  settled from here and the caller gets an error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import weakref
+from collections.abc import AsyncIterator
+
+import redis
+import redis.asyncio
+from asgiref.sync import sync_to_async
+from django.conf import settings
+
+from inference.admission import find_workers
+from inference.protocol import ErrorEvent, GenerationJob, StreamEvent
+from inference.services import abandon_job, request_cancel
+from inference.stream import is_terminal, read_events
+from llamagpu.lib.error_codes import ErrorCode
+from llamagpu.lib.redis_client import async_client
+
+logger = logging.getLogger(__name__)
+
+#: Seconds without any live worker after which a waiting caller is told. A killed worker that is
+#: supervised is back, and has taken its jobs up again, well within them.
+WORKER_GRACE = 20.0
+#: Seconds that the worker has, after the deadline, to say so itself.
+DEADLINE_GRACE = 5.0
+_RETRY_PAUSE = 0.5
+
+_clients: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, redis.asyncio.Redis] = (
+    weakref.WeakKeyDictionary()
+)
+
+
+async def follow(job: GenerationJob) -> AsyncIterator[tuple[str, StreamEvent] | None]:
+    """Yields (entry id, event) up to exactly one terminal event; None when there is no news.
+
+    A consumer that stops early, by cancellation or by closing the iterator, cancels the job.
+    """
+    ended = False
+    try:
+        async for item in _events_or_verdict(job):
+            ended = item is not None and is_terminal(item[1])
+            yield item
+    finally:
+        if not ended:
+            # Not awaited: this may run while the task is being torn down.
+            asyncio.get_running_loop().run_in_executor(None, _cancel_quietly, job.job_id)
+
+
+async def _events_or_verdict(
+    job: GenerationJob,
+) -> AsyncIterator[tuple[str, StreamEvent] | None]:
+    deadline = time.monotonic() + max(0.0, job.deadline_unix - time.time()) + DEADLINE_GRACE
+    cursor, worker_seen_at = "0-0", time.monotonic()
+    while time.monotonic() < deadline:
+        try:
+            async for item in read_events(_client(), job.job_id, cursor=cursor, until=deadline):
+                if item is not None:
+                    cursor = item[0]
+                    worker_seen_at = time.monotonic()
+                    yield item
+                    if is_terminal(item[1]):
+                        return
+                    continue
+                yield None
+                if await sync_to_async(find_workers, thread_sensitive=False)():
+                    worker_seen_at = time.monotonic()
+                elif time.monotonic() - worker_seen_at > WORKER_GRACE:
+                    message = "The worker that ran this job is gone and no other one is running."
+                    yield await _abandon(job, ErrorCode.NO_WORKER, message)
+                    return
+        except redis.RedisError as error:
+            logger.warning("job %s: reading its stream failed, trying again: %s", job.job_id, error)
+            await asyncio.sleep(_RETRY_PAUSE)
+            yield None
+    message = "The job did not end within its time limit."
+    yield await _abandon(job, ErrorCode.DEADLINE_EXCEEDED, message)
+
+
+async def _abandon(job: GenerationJob, code: ErrorCode, message: str) -> tuple[str, StreamEvent]:
+    abandon = sync_to_async(abandon_job, thread_sensitive=False)
+    await abandon(job.job_id, job.attempt, code, message)
+    return f"{job.attempt}-0", ErrorEvent(code, message)
+
+
+def _client() -> redis.asyncio.Redis:
+    loop = asyncio.get_running_loop()
+    if loop not in _clients:
+        _clients[loop] = async_client(settings.REDIS_URL)
+    return _clients[loop]
+
+
+def _cancel_quietly(job_id: str) -> None:
+    try:
+        request_cancel(job_id)
+    except redis.RedisError as error:
+        logger.warning("job %s: no cancel mark could be set: %s", job_id, error)

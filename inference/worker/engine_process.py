@@ -1,0 +1,256 @@
+"""One engine process as its worker sees it: started here, spoken to over a socket pair.
+
+Each request gets its own queue of events. When the process ends, for whatever reason, every open
+request is told, so nobody waits for a dead engine.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from inference import wire
+from inference.protocol import (
+    PROTOCOL_VERSION,
+    Cancel,
+    Delta,
+    Drain,
+    Drained,
+    Exit,
+    Failed,
+    Finished,
+    GetStats,
+    Hello,
+    Load,
+    Loaded,
+    LoadFailed,
+    LoadProgress,
+    Started,
+    Stats,
+    Submit,
+)
+from inference.states import ModelState
+from llamagpu.lib.error_codes import ErrorCode
+
+logger = logging.getLogger(__name__)
+
+_PROJECT_ROOT = Path(__file__).resolve().parents[2]
+# The engine needs its libraries and devices, none of the portal's secrets.
+_INHERITED = {"PATH", "HOME", "LANG", "TMPDIR", "TZ", "VIRTUAL_ENV", "PYTHONPATH", "USER"}
+_INHERITED_PREFIXES = ("LC_", "LD_", "CUDA_", "NVIDIA_", "HIP_", "ROCR_", "HSA_", "OMP_", "TORCH")
+_SEND_TIMEOUT = 10
+
+
+class EngineDiedError(Exception):
+    """The process ended while a request was open on it."""
+
+
+class EngineLoadError(Exception):
+    """The process could not serve its model."""
+
+    def __init__(self, code: ErrorCode, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+RequestEvent = Started | Delta | Finished | Failed | EngineDiedError
+
+
+class Ticket:
+    """The open request of one caller: `next_event` until `Finished`, `Failed` or EngineDiedError."""
+
+    def __init__(self, request_id: str) -> None:
+        self.request_id = request_id
+        self._events: queue.SimpleQueue[RequestEvent] = queue.SimpleQueue()
+
+    def put(self, event: RequestEvent) -> None:
+        self._events.put(event)
+
+    def next_event(self, timeout: float) -> Started | Delta | Finished | Failed:
+        """Raises EngineDiedError, and queue.Empty after `timeout` seconds without an event."""
+        event = self._events.get(timeout=timeout)
+        if isinstance(event, EngineDiedError):
+            raise event
+        return event
+
+
+class EngineProcess:
+    """Spawns one engine and loads `load.model_path`. Safe to use from many threads."""
+
+    def __init__(self, slug: str, load: Load, on_exit: Callable[[EngineProcess], None]) -> None:
+        self.slug = slug
+        self.state = ModelState.LOADING
+        self.progress = LoadProgress("starting", 0.0)
+        self.info: Loaded | None = None
+        self.error: LoadFailed | None = None
+        self.stats: Stats | None = None
+        self.started_at = time.monotonic()
+        self._on_exit = on_exit
+        self._tickets: dict[str, Ticket] = {}
+        self._lock = threading.Lock()
+        self._send_lock = threading.Lock()
+        self._settled = threading.Event()  # loaded, failed or dead
+        self._drained = threading.Event()
+        self._is_dead = False
+        self._channel, theirs = socket.socketpair()
+        self._channel.setsockopt(
+            socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", _SEND_TIMEOUT, 0)
+        )
+        with theirs:
+            self._process = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-m",
+                    "inference.engine.process",
+                    "--channel-fd",
+                    str(theirs.fileno()),
+                ],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=sys.stderr,
+                env=engine_environment(),
+                cwd=_PROJECT_ROOT,
+            )
+        threading.Thread(target=self._read, name=f"engine-{slug}", daemon=True).start()
+        self._send(load)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def wait_ready(self, timeout: float) -> Loaded:
+        """What was loaded. Raises EngineLoadError where that failed or takes over `timeout` seconds."""
+        if not self._settled.wait(timeout):
+            raise EngineLoadError(
+                ErrorCode.MODEL_LOAD_FAILED, f"'{self.slug}' was not ready in time."
+            )
+        if self.info is None:
+            failed = self.error or LoadFailed(
+                ErrorCode.MODEL_LOAD_FAILED, f"The engine of '{self.slug}' died while loading."
+            )
+            raise EngineLoadError(failed.code, failed.message)
+        return self.info
+
+    def submit(self, request: Submit) -> Ticket:
+        """Open a request. Raises EngineDiedError when the process is gone already."""
+        ticket = Ticket(request.request_id)
+        with self._lock:
+            if self._is_dead:
+                raise EngineDiedError(self.slug)
+            self._tickets[request.request_id] = ticket
+        self._send(request)
+        return ticket
+
+    def cancel(self, request_id: str) -> None:
+        """Ask for the end of a request; its ticket still gets a terminal event."""
+        self._send(Cancel(request_id))
+
+    def ask_stats(self) -> None:
+        """Have `stats` refreshed."""
+        if self.state is ModelState.READY:
+            self._send(GetStats())
+
+    def drain(self, timeout: float) -> bool:
+        """Let open requests end; whether all did within `timeout` seconds."""
+        self._send(Drain(timeout))
+        return self._drained.wait(timeout)
+
+    def stop(self, grace: float = 2.0) -> None:
+        """End the process: asked first, killed after `grace` seconds."""
+        self._send(Exit())
+        try:
+            self._process.wait(grace)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def _send(self, command: object) -> None:
+        """A send that fails means the process is gone or stuck: the reader will find its end."""
+        try:
+            with self._send_lock:
+                wire.send(self._channel, command)
+        except OSError as error:
+            logger.warning("the engine of '%s' takes no command: %s", self.slug, error)
+            self._process.kill()
+
+    def _read(self) -> None:
+        try:
+            while (event := wire.receive(self._channel)) is not None:
+                self._dispatch(event)
+        except (OSError, wire.WireError) as error:
+            logger.error("the engine of '%s' sent no message: %s", self.slug, error)
+            self._process.kill()
+        self._bury(self._process.wait())
+
+    def _dispatch(self, event: object) -> None:
+        if isinstance(event, Started | Delta):
+            ticket = self._tickets.get(event.request_id)
+        elif isinstance(event, Finished | Failed):
+            with self._lock:
+                ticket = self._tickets.pop(event.request_id, None)
+        else:
+            self._note(event)
+            return
+        if ticket:
+            ticket.put(event)
+
+    def _note(self, event: object) -> None:
+        """A word about the process as a whole."""
+        match event:
+            case Stats():
+                self.stats = event
+            case LoadProgress():
+                self.progress = event
+            case Loaded():
+                self.info, self.state = event, ModelState.READY
+                self._settled.set()
+            case LoadFailed():
+                self.error, self.state = event, ModelState.FAILED
+                self._settled.set()
+            case Drained():
+                self._drained.set()
+            case Hello() if event.protocol_version != PROTOCOL_VERSION:
+                raise wire.WireError(f"protocol {event.protocol_version}, not {PROTOCOL_VERSION}")
+
+    def _bury(self, exit_code: int) -> None:
+        """The process has ended: tell every open request, then the pool."""
+        with self._lock:
+            self._is_dead = True
+            orphans = list(self._tickets.values())
+            self._tickets.clear()
+        self.state = ModelState.FAILED
+        logger.info(
+            "the engine of '%s' ended (exit code %s, %s open requests)",
+            self.slug,
+            exit_code,
+            len(orphans),
+        )
+        for ticket in orphans:
+            ticket.put(EngineDiedError(self.slug))
+        self._settled.set()
+        self._drained.set()
+        self._channel.close()
+        self._on_exit(self)
+
+
+def engine_environment() -> dict[str, str]:
+    """The variables that an engine process inherits."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name in _INHERITED or name.startswith(_INHERITED_PREFIXES)
+    }
+    return kept | {
+        "HF_HUB_OFFLINE": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "PYTHONUNBUFFERED": "1",
+    }

@@ -1,0 +1,302 @@
+"""Stages 4 to 6/7: one job through plugins, engine and stream, in one task thread.
+
+Every path ends in exactly one settlement and one terminal event, except for a job that another
+worker has taken over or that a shutdown interrupts: its next attempt will end it.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from dataclasses import dataclass, field, replace
+
+from django.utils import timezone
+
+from inference.protocol import (
+    ChatMessage,
+    Delta,
+    DoneEvent,
+    ErrorEvent,
+    Failed,
+    Finished,
+    GenerationJob,
+    Prompt,
+    RestartEvent,
+    Started,
+    StreamEvent,
+    Submit,
+    TokenEvent,
+)
+from inference.services import JobStart, Settlement, failure_of
+from inference.states import JobState
+from inference.worker.engine_pool import EnginePool
+from inference.worker.engine_process import EngineDiedError, EngineLoadError, EngineProcess, Ticket
+from inference.worker.leases import Claim, Leases
+from inference.worker.publisher import Entry, Publisher
+from inference.worker.recorder import Ending, Recorder
+from llamagpu.lib.error_codes import ErrorCode
+from llamagpu.lib.redis_client import SyncRedis
+from plugins_app.base import Message, PluginRefusal, PromptContext, ResultContext
+from plugins_app.pipeline import Pipeline
+
+logger = logging.getLogger(__name__)
+
+#: A job whose engine or worker dies is begun again once; a second death is likely its own doing.
+MAX_ATTEMPTS = 2
+_STREAM_SLACK = 900
+# Beyond the deadline the engine itself ends a request; this only catches an engine that hangs.
+_HANG_GRACE = 4.0
+
+_ENDED_BY_CODE = {
+    ErrorCode.CANCELLED: JobState.CANCELLED,
+    ErrorCode.DEADLINE_EXCEEDED: JobState.EXPIRED,
+}
+
+
+@dataclass(slots=True)
+class _Run:
+    """A job that runs here. `is_lost` says that another worker has it now."""
+
+    job: GenerationJob
+    engine: EngineProcess | None = None
+    cancelled: threading.Event = field(default_factory=threading.Event)
+    is_lost: bool = False
+
+
+class JobRunner:
+    """Runs jobs side by side, each in the thread that calls `run`."""
+
+    def __init__(
+        self,
+        client: SyncRedis,
+        worker: str,
+        instance: str,
+        engines: EnginePool,
+        pipeline: Pipeline,
+    ) -> None:
+        self._worker = worker
+        self._engines = engines
+        self._pipeline = pipeline
+        self._runs: dict[str, _Run] = {}
+        self._lock = threading.Lock()
+        self._is_draining = False
+        self._publisher = Publisher(client, self._on_fenced)
+        self._recorder = Recorder()
+        self._leases = Leases(client, worker, instance, self._on_cancel, self._on_lost)
+
+    @property
+    def num_active(self) -> int:
+        return self._leases.num_held
+
+    def drain(self) -> None:
+        """From now on a job whose engine goes away is left for the next worker."""
+        self._is_draining = True
+
+    def close(self, timeout: float) -> None:
+        """Write what is left to be written."""
+        self._recorder.close(timeout)
+        self._publisher.close(timeout)
+
+    def run(self, job: GenerationJob) -> None:
+        """Run one job to its end. A message for a job that runs elsewhere or has ended does nothing."""
+        claim = self._leases.claim(job)
+        if claim is not Claim.GRANTED:
+            logger.info("job %s: message ignored, the job is %s", job.job_id, claim)
+            return
+        run = _Run(job)
+        with self._lock:
+            self._runs[job.job_id] = run
+        try:
+            self._run_claimed(run)
+        except Exception:  # nothing may escape into Celery: the caller waits for an end
+            logger.exception("job %s: unforeseen failure", job.job_id)
+            self._fail(run, ErrorCode.INTERNAL_ERROR, "The worker met an unexpected condition.")
+        finally:
+            with self._lock:
+                self._runs.pop(job.job_id, None)
+
+    # -------------------------------------------------------------- one job
+
+    def _run_claimed(self, run: _Run) -> None:
+        while True:
+            try:
+                self._attempt(run)
+                return
+            except EngineDiedError:
+                if run.is_lost:
+                    return
+                if self._is_draining:
+                    self._leases.release(run.job.job_id)  # the reaper begins it again
+                    return
+                if run.job.attempt >= MAX_ATTEMPTS:
+                    message = "The engine died while it worked on this request, twice."
+                    self._fail(run, ErrorCode.INFERENCE_FAILED, message)
+                    return
+                logger.warning("job %s: the engine died, beginning again", run.job.job_id)
+                run.job = replace(run.job, attempt=run.job.attempt + 1)
+
+    def _attempt(self, run: _Run) -> None:
+        job = run.job
+        remaining = job.deadline_unix - time.time()
+        if remaining <= 0:
+            self._fail(run, ErrorCode.DEADLINE_EXCEEDED, "The time limit passed in the queue.")
+            return
+        self._recorder.started(JobStart(job.job_id, job.attempt, self._worker, timezone.now()))
+        if job.attempt > 1:
+            self._publish(run, RestartEvent(job.attempt))
+        try:
+            prompt, plugins = self._plugins_before(job)
+            run.engine = self._engines.get(job.model, timeout=remaining)
+        except PluginRefusal as refusal:
+            self._fail(run, ErrorCode.INVALID_INPUT, str(refusal))
+            return
+        except EngineLoadError as error:
+            if self._is_draining:
+                raise EngineDiedError(job.model) from error
+            self._fail(run, error.code, str(error))
+            return
+        if run.cancelled.is_set():
+            self._fail(run, ErrorCode.CANCELLED, "The job was cancelled.")
+            return
+        submitted = time.time()
+        ticket = run.engine.submit(
+            Submit(
+                request_id=f"{job.job_id}.{job.attempt}",
+                prompt=prompt,
+                params=job.params,
+                timeout=max(0.001, job.deadline_unix - submitted),
+                tenant=job.tenant,
+                priority=job.priority,
+            )
+        )
+        if run.cancelled.is_set():  # the mark came between the look above and the submission
+            run.engine.cancel(ticket.request_id)
+        self._follow(run, ticket, plugins, waited=submitted - job.created_unix)
+
+    def _follow(self, run: _Run, ticket: Ticket, plugins: list[str], waited: float) -> None:
+        """Relay the engine's events until the terminal one."""
+        while True:
+            timeout = run.job.deadline_unix - time.time() + _HANG_GRACE
+            try:
+                event = ticket.next_event(max(0.1, timeout))
+            except queue.Empty:
+                self._fail(run, ErrorCode.DEADLINE_EXCEEDED, "The engine gave no sign in time.")
+                return
+            match event:
+                case Started():
+                    continue
+                case Delta():
+                    token = TokenEvent(event.text, event.num_tokens - 1, event.logprobs)
+                    self._publish(run, token)
+                case Finished():
+                    self._succeed(run, event, plugins, waited)
+                    return
+                case Failed():
+                    self._fail(run, event.code, event.message)
+                    return
+
+    def _plugins_before(self, job: GenerationJob) -> tuple[Prompt, list[str]]:
+        messages = job.prompt.messages
+        context, acted = self._pipeline.before(
+            PromptContext(
+                request_id=job.request_id,
+                model=job.model,
+                text=job.prompt.text,
+                messages=None
+                if messages is None
+                else tuple(Message(message.role, message.content) for message in messages),
+            )
+        )
+        if not acted:
+            return job.prompt, []
+        changed = (
+            None
+            if context.messages is None
+            else tuple(ChatMessage(message.role, message.content) for message in context.messages)
+        )
+        return replace(job.prompt, text=context.text, messages=changed), acted
+
+    # -------------------------------------------------------------- ends
+
+    def _succeed(self, run: _Run, event: Finished, plugins: list[str], waited: float) -> None:
+        job = run.job
+        try:
+            result, acted = self._pipeline.after(
+                ResultContext(job.request_id, job.model, event.text)
+            )
+        except PluginRefusal as refusal:
+            self._fail(run, ErrorCode.INFERENCE_FAILED, str(refusal))
+            return
+        timings = replace(event.timings, queue_time=event.timings.queue_time + waited)
+        backend = run.engine.info.backend if run.engine and run.engine.info else ""
+        done = DoneEvent(
+            text=result.text,
+            finish_reason=event.finish_reason,
+            usage=event.usage,
+            timings=timings,
+            model=job.model,
+            backend=backend,
+            plugins=tuple(plugins + acted),
+            logprobs=event.logprobs,
+        )
+        settlement = Settlement(
+            job_id=job.job_id,
+            attempt=job.attempt,
+            state=JobState.SUCCEEDED,
+            finished_at=timezone.now(),
+            usage=event.usage,
+            timings=timings,
+            output=result.text,
+            finish_reason=str(event.finish_reason),
+            backend=backend,
+        )
+        self._end(run, settlement, done)
+
+    def _fail(self, run: _Run, code: ErrorCode, message: str) -> None:
+        state = _ENDED_BY_CODE.get(code, JobState.FAILED)
+        self._end(run, failure_of(run.job, code, message, state), ErrorEvent(code, message))
+
+    def _end(self, run: _Run, settlement: Settlement, event: StreamEvent) -> None:
+        """Settle the row, then tell the reader, then free the lease."""
+        if run.is_lost:
+            return
+
+        def tell() -> None:
+            self._publish(run, event)
+            self._leases.release(run.job.job_id)
+
+        self._recorder.ended(Ending(settlement, tell))
+
+    def _publish(self, run: _Run, event: StreamEvent) -> None:
+        job = run.job
+        lifetime = int(max(0.0, job.deadline_unix - time.time())) + _STREAM_SLACK
+        self._publisher.publish(Entry(job.job_id, job.attempt, event, lifetime))
+
+    # -------------------------------------------------------------- word from other threads
+
+    def _on_cancel(self, job_id: str) -> None:
+        run = self._find(job_id)
+        if run:
+            run.cancelled.set()
+            if run.engine:
+                run.engine.cancel(f"{job_id}.{run.job.attempt}")
+
+    def _on_lost(self, job_id: str) -> None:
+        logger.warning("job %s: another worker has taken it over", job_id)
+        run = self._find(job_id)
+        if run:
+            run.is_lost = True
+            if run.engine:
+                run.engine.cancel(f"{job_id}.{run.job.attempt}")
+
+    def _on_fenced(self, job_id: str, attempt: int) -> None:
+        run = self._find(job_id)
+        if run and run.job.attempt == attempt:
+            self._on_lost(job_id)
+            self._leases.release(job_id)
+
+    def _find(self, job_id: str) -> _Run | None:
+        with self._lock:
+            return self._runs.get(job_id)

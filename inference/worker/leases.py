@@ -1,0 +1,162 @@
+"""Who runs a job: one lease per job in Redis, renewed while it runs, and the job's cancel mark.
+
+A message may come twice and a worker may die: whoever holds the lease runs the job, everybody else
+leaves it alone. The reaper frees the leases of the dead.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import redis
+
+from inference.protocol import GenerationJob
+from inference.stream import JobKeys
+from llamagpu.lib.redis_client import SyncRedis
+
+logger = logging.getLogger(__name__)
+
+LEASE_MS = 15_000
+_WATCH_INTERVAL = 0.4
+# Removes a lease only while it is still the one that was read.
+_RELEASE = (
+    "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0"
+)
+
+
+class Claim(StrEnum):
+    GRANTED = "granted"
+    TAKEN = "taken"
+    ENDED = "ended"
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Value of a lease: which start of which worker runs which attempt."""
+
+    worker: str
+    instance: str
+    attempt: int
+
+    def encode(self) -> bytes:
+        return f"{self.worker}|{self.instance}|{self.attempt}".encode()
+
+    @classmethod
+    def decode(cls, value: bytes) -> Holder:
+        worker, instance, attempt = value.decode().rsplit("|", 2)
+        return cls(worker, instance, int(attempt))
+
+
+class Leases:
+    """The leases of this worker. One thread renews them and looks for cancel marks.
+
+    `on_cancel(job_id)` is called from that thread, once per job; `on_lost(job_id)` when another
+    worker has taken the job.
+    """
+
+    def __init__(
+        self,
+        client: SyncRedis,
+        worker: str,
+        instance: str,
+        on_cancel: Callable[[str], None],
+        on_lost: Callable[[str], None],
+    ) -> None:
+        self._client = client
+        self._worker = worker
+        self._instance = instance
+        self._on_cancel = on_cancel
+        self._on_lost = on_lost
+        self._held: dict[str, bytes] = {}
+        self._cancelled: set[str] = set()
+        self._lock = threading.Lock()
+        self._work = threading.Event()
+        threading.Thread(target=self._watch, name="leases", daemon=True).start()
+
+    @property
+    def num_held(self) -> int:
+        return len(self._held)
+
+    def claim(self, job: GenerationJob) -> Claim:
+        """Try to become the one who runs `job`. Raises RedisError."""
+        keys = JobKeys(job.job_id)
+        value = Holder(self._worker, self._instance, job.attempt).encode()
+        pipeline = self._client.pipeline(transaction=False)
+        pipeline.exists(keys.ended)
+        pipeline.set(keys.lease, value, nx=True, px=LEASE_MS)
+        ended, granted = pipeline.execute()
+        if ended:
+            if granted:
+                self._client.delete(keys.lease)
+            return Claim.ENDED
+        if not granted:
+            return Claim.TAKEN
+        with self._lock:
+            self._held[job.job_id] = value
+        self._work.set()
+        return Claim.GRANTED
+
+    def release(self, job_id: str) -> None:
+        """Let go of a job. An unreachable Redis is no obstacle: the lease runs out by itself."""
+        with self._lock:
+            value = self._held.pop(job_id, None)
+            self._cancelled.discard(job_id)
+            if not self._held:
+                self._work.clear()
+        if value is not None:
+            try:
+                free(self._client, job_id, value)
+            except redis.RedisError as error:
+                logger.warning("job %s: its lease was not freed: %s", job_id, error)
+
+    def _watch(self) -> None:
+        pause = threading.Event()
+        while True:
+            self._work.wait()  # no job, no polling
+            try:
+                self._look()
+            except redis.RedisError as error:
+                logger.warning("leases could not be renewed: %s", error)
+            pause.wait(_WATCH_INTERVAL)
+
+    def _look(self) -> None:
+        with self._lock:
+            held = list(self._held.items())
+        pipeline = self._client.pipeline(transaction=False)
+        for job_id, value in held:
+            keys = JobKeys(job_id)
+            # Written anew rather than extended: a Redis that lost its memory gets it back.
+            pipeline.set(keys.lease, value, px=LEASE_MS, get=True)
+            pipeline.exists(keys.cancel)
+        answers: list[Any] = pipeline.execute()
+        for (job_id, value), before, cancelled in zip(
+            held, answers[::2], answers[1::2], strict=True
+        ):
+            if before is not None and before != value:
+                self._give_up(job_id, before)
+            elif cancelled:
+                self._report_cancel(job_id)
+
+    def _give_up(self, job_id: str, owner: bytes) -> None:
+        """Another worker had the lease: put it back and stop."""
+        with self._lock:
+            self._held.pop(job_id, None)
+        self._client.set(JobKeys(job_id).lease, owner, px=LEASE_MS)
+        self._on_lost(job_id)
+
+    def _report_cancel(self, job_id: str) -> None:
+        with self._lock:
+            is_new = job_id in self._held and job_id not in self._cancelled
+            self._cancelled.add(job_id)
+        if is_new:
+            self._on_cancel(job_id)
+
+
+def free(client: SyncRedis, job_id: str, value: bytes) -> None:
+    """Remove the lease of a job while its value is still `value`. Raises RedisError."""
+    client.eval(_RELEASE, 1, JobKeys(job_id).lease, value)

@@ -1,0 +1,148 @@
+"""Stage 6/7: one thread writes the events of all jobs to their Redis Streams.
+
+Events that wait together go out in one round trip, and consecutive tokens of one job in one entry.
+While Redis is away the events are kept, in order, and written once it is back.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import redis
+
+from inference.protocol import StreamEvent, TokenEvent
+from inference.stream import JobKeys, append, is_terminal
+from llamagpu.lib.redis_client import SyncRedis
+
+logger = logging.getLogger(__name__)
+
+_MAX_BATCH = 512
+_RETRY_PAUSE = 0.5
+#: Seconds for which `ended` marks outlive their job: above the broker's visibility timeout.
+ENDED_LIFETIME = 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One event on its way; `lifetime` bounds the stream of a job that is never settled."""
+
+    job_id: str
+    attempt: int
+    event: StreamEvent
+    lifetime: int
+
+
+class Publisher:
+    """`on_fenced(job_id, attempt)` is called when Redis refuses an attempt as out of date."""
+
+    def __init__(self, client: SyncRedis, on_fenced: Callable[[str, int], None]) -> None:
+        self._client = client
+        self._on_fenced = on_fenced
+        self._queue: queue.SimpleQueue[Entry | None] = queue.SimpleQueue()
+        self._sequence: dict[tuple[str, int], int] = {}
+        self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
+        self._thread.start()
+
+    def publish(self, entry: Entry) -> None:
+        self._queue.put(entry)
+
+    def close(self, timeout: float) -> None:
+        """Write what is queued, for at most `timeout` seconds."""
+        self._queue.put(None)
+        self._thread.join(timeout)
+
+    def _run(self) -> None:
+        while True:
+            batch = self._next_batch()
+            entries = merge_tokens([entry for entry in batch if entry is not None])
+            if entries:
+                self._write(entries)
+            if None in batch:
+                return
+
+    def _next_batch(self) -> list[Entry | None]:
+        batch = [self._queue.get()]
+        while len(batch) < _MAX_BATCH:
+            try:
+                batch.append(self._queue.get_nowait())
+            except queue.Empty:
+                break
+        return batch
+
+    def _write(self, entries: list[Entry]) -> None:
+        numbered = [(self._number(entry), entry) for entry in entries]
+        is_retry = False
+        while True:
+            pipeline = self._client.pipeline(transaction=False)
+            for entry_id, entry in numbered:
+                keys = JobKeys(entry.job_id)
+                append(pipeline, keys, entry_id, entry.event, entry.lifetime)
+                if is_terminal(entry.event):
+                    pipeline.set(keys.ended, b"1", ex=ENDED_LIFETIME)
+            try:
+                answers = pipeline.execute(raise_on_error=False)
+                troubles = [answer for answer in answers if _is_trouble(answer)]
+            except redis.RedisError as error:
+                troubles = [error]
+            if not troubles:
+                break
+            logger.warning("Redis takes no events, trying again: %s", troubles[0])
+            is_retry = True
+            time.sleep(_RETRY_PAUSE)
+        # After a retry a refusal may only say that the first try had arrived.
+        if not is_retry:
+            self._report_fenced(entries, answers)
+
+    def _number(self, entry: Entry) -> str:
+        key = (entry.job_id, entry.attempt)
+        number = self._sequence.get(key, 0) + 1
+        if is_terminal(entry.event):
+            self._sequence.pop(key, None)
+        else:
+            self._sequence[key] = number
+        return f"{entry.attempt}-{number}"
+
+    def _report_fenced(self, entries: list[Entry], answers: list[object]) -> None:
+        position = 0
+        for entry in entries:
+            if isinstance(answers[position], redis.ResponseError):
+                logger.warning("job %s: attempt %s is out of date", entry.job_id, entry.attempt)
+                self._sequence.pop((entry.job_id, entry.attempt), None)
+                self._on_fenced(entry.job_id, entry.attempt)
+            position += 3 if is_terminal(entry.event) else 2
+
+
+def _is_trouble(answer: object) -> bool:
+    """Whether Redis could not write, other than for an entry id that is out of date."""
+    return isinstance(answer, redis.ResponseError) and "equal or smaller" not in str(answer)
+
+
+def merge_tokens(entries: list[Entry]) -> list[Entry]:
+    """Joins the tokens of a job that follow each other; the order within each job is kept."""
+    merged: list[Entry] = []
+    last: dict[str, int] = {}
+    for entry in entries:
+        at = last.get(entry.job_id)
+        previous = merged[at] if at is not None else None
+        if (
+            at is not None
+            and previous is not None
+            and isinstance(entry.event, TokenEvent)
+            and isinstance(previous.event, TokenEvent)
+            and previous.attempt == entry.attempt
+        ):
+            joined = TokenEvent(
+                text=previous.event.text + entry.event.text,
+                position=entry.event.position,
+                logprobs=previous.event.logprobs + entry.event.logprobs,
+            )
+            merged[at] = Entry(entry.job_id, entry.attempt, joined, entry.lifetime)
+            continue
+        last[entry.job_id] = len(merged)
+        merged.append(entry)
+    return merged

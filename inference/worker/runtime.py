@@ -1,0 +1,124 @@
+"""Puts a worker together and takes it apart again, on Celery's signals.
+
+Only a worker process does this: importing the tasks elsewhere starts nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+from typing import Any
+
+from celery.signals import worker_init, worker_ready, worker_shutdown, worker_shutting_down
+from django.conf import settings
+from django.db import connections
+
+from inference.models import Model
+from inference.prompts import context_length, model_directory
+from inference.protocol import GenerationJob, Load
+from inference.worker.engine_pool import EnginePool
+from inference.worker.engine_process import EngineLoadError
+from inference.worker.generation import JobRunner
+from inference.worker.heartbeat import Heartbeat
+from inference.worker.reaper import Reaper
+from llamagpu.lib.error_codes import ErrorCode
+from llamagpu.lib.redis_client import sync_client
+from plugins_app.pipeline import Pipeline
+
+logger = logging.getLogger(__name__)
+
+#: Seconds for running requests to end at shutdown, within the ten that `manage.py serve` has.
+DRAIN_TIMEOUT = 4.0
+_CLOSE_TIMEOUT = 2.0
+
+
+class WorkerRuntime:
+    """Everything that one worker process runs besides Celery itself."""
+
+    def __init__(self, name: str) -> None:
+        client = sync_client(settings.REDIS_URL)
+        instance = secrets.token_hex(6)
+        self._engines = EnginePool(load_command)
+        self._runner = JobRunner(client, name, instance, self._engines, Pipeline())
+        self._heartbeat = Heartbeat(
+            client, name, instance, self._engines, lambda: self._runner.num_active
+        )
+        self._reaper = Reaper(client)
+
+    def start(self) -> None:
+        """Report for duty, load the default model, look after forgotten jobs."""
+        self._heartbeat.start()
+        try:
+            self._engines.keep(settings.LLAMA.default_model)
+        except EngineLoadError as error:
+            logger.error("the default model cannot be loaded: %s", error)
+        self._reaper.start()
+
+    def run(self, job: GenerationJob) -> None:
+        self._runner.run(job)
+
+    def drain(self) -> None:
+        """Stop taking jobs, let running ones end for a few seconds, end the engines."""
+        self._runner.drain()
+        self._heartbeat.close(_CLOSE_TIMEOUT)
+        self._reaper.close(_CLOSE_TIMEOUT)
+        self._engines.close(DRAIN_TIMEOUT)
+
+    def close(self) -> None:
+        self._runner.close(_CLOSE_TIMEOUT)
+
+
+def load_command(slug: str) -> Load:
+    """What an engine process must load for a model. Raises EngineLoadError for an unknown one."""
+    try:
+        model = Model.objects.available().filter(slug=slug).first()
+    finally:
+        connections.close_all()
+    if model is None:
+        raise EngineLoadError(ErrorCode.MODEL_NOT_FOUND, f"There is no model '{slug}'.")
+    return Load(
+        model_path=str(model_directory(model)),
+        backend=settings.LLAMA.backend,
+        num_slots=settings.LLAMA.num_slots,
+        max_model_len=context_length(model),
+        max_waiting=settings.LLAMA.max_queue,
+    )
+
+
+_runtime: WorkerRuntime | None = None
+_drain: threading.Thread | None = None
+
+
+def current_runtime() -> WorkerRuntime:
+    """The runtime of this worker process. Raises RuntimeError in any other process."""
+    if _runtime is None:
+        raise RuntimeError("inference jobs run only inside a Celery worker")
+    return _runtime
+
+
+@worker_init.connect
+def _assemble(sender: Any = None, **kwargs: Any) -> None:
+    global _runtime
+    _runtime = WorkerRuntime(str(sender.hostname))
+
+
+@worker_ready.connect
+def _start(**kwargs: Any) -> None:
+    current_runtime().start()
+
+
+@worker_shutting_down.connect
+def _begin_drain(**kwargs: Any) -> None:
+    """Runs inside a signal handler, so the work is done by a thread."""
+    global _drain
+    if _drain is None:
+        _drain = threading.Thread(target=current_runtime().drain, name="drain")
+        _drain.start()
+
+
+@worker_shutdown.connect
+def _close(**kwargs: Any) -> None:
+    if _drain is not None:
+        _drain.join()
+    current_runtime().close()

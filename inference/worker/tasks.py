@@ -1,0 +1,26 @@
+"""The door of the worker: Celery's message becomes a job that runs in this thread."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from celery import shared_task
+
+from inference.dispatch import TASK_NAME
+from inference.protocol import GenerationJob
+from inference.wire import WireError, from_builtins
+from inference.worker.runtime import current_runtime
+
+logger = logging.getLogger(__name__)
+
+
+@shared_task(name=TASK_NAME)
+def generate(fields: dict[str, Any]) -> None:
+    """Run one inference. A message that is no job is dropped: the row's reaper will see to it."""
+    try:
+        job = from_builtins(GenerationJob, fields)
+    except WireError as error:
+        logger.error("a message was dropped: %s", error)
+        return
+    current_runtime().run(job)

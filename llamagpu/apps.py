@@ -1,0 +1,14 @@
+from django.apps import AppConfig
+from django.core import checks
+
+
+class LlamaGpuConfig(AppConfig):
+    """The composition root as an application, for its commands and system checks."""
+
+    name = "llamagpu"
+    verbose_name = "LLaMA GPU"
+
+    def ready(self) -> None:
+        from llamagpu.checks import check_declared_access
+
+        checks.register(check_declared_access, checks.Tags.urls)

@@ -1,0 +1,51 @@
+"""Answers outside a REST view: the envelope for programs, a page for people."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+
+from llamagpu.http.errors import AppError, error_response, internal_error, request_id_of
+from llamagpu.lib.error_codes import ErrorCode
+
+_API_PREFIXES = ("/api/", "/v1/", "/livez", "/readyz", "/metrics")
+
+
+def bad_request(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    return _answer(request, AppError(ErrorCode.INVALID_INPUT, "The request cannot be understood."))
+
+
+def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
+    return _answer(
+        request,
+        AppError(
+            ErrorCode.PERMISSION_DENIED,
+            "The form's security token is missing or old: reload the page and send it again.",
+        ),
+    )
+
+
+def permission_denied(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    return _answer(request, AppError(ErrorCode.PERMISSION_DENIED, "Your role does not allow this."))
+
+
+def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    return _answer(request, AppError(ErrorCode.NOT_FOUND, "There is nothing at this address."))
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    return _answer(request, internal_error())
+
+
+def _answer(request: HttpRequest, error: AppError) -> HttpResponse:
+    if request.path.startswith(_API_PREFIXES) or not request.accepts("text/html"):
+        return error_response(request, error)
+    status = error.code.http_status
+    context: dict[str, Any] = {
+        "status": status,
+        "message": error.message,
+        "request_id": request_id_of(request),
+    }
+    return render(request, "llamagpu/error.html", context, status=status)

@@ -1,0 +1,165 @@
+"""One family of errors, one envelope: code raises `AppError`, this module renders it.
+
+`{"success": false, "error": {"code", "message", "details"}, "request_id", "timestamp"}`
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
+from django.db import InterfaceError, OperationalError
+from django.http import Http404, HttpRequest, JsonResponse
+from rest_framework import exceptions
+from rest_framework.response import Response
+
+from llamagpu.lib.error_codes import ErrorCode
+
+logger = logging.getLogger(__name__)
+
+_DRF_CODES: tuple[tuple[type[Exception], ErrorCode], ...] = (
+    (exceptions.NotAuthenticated, ErrorCode.AUTHENTICATION_FAILED),
+    (exceptions.AuthenticationFailed, ErrorCode.AUTHENTICATION_FAILED),
+    (exceptions.PermissionDenied, ErrorCode.PERMISSION_DENIED),
+    (PermissionDenied, ErrorCode.PERMISSION_DENIED),
+    (exceptions.NotFound, ErrorCode.NOT_FOUND),
+    (Http404, ErrorCode.NOT_FOUND),
+    (exceptions.MethodNotAllowed, ErrorCode.METHOD_NOT_ALLOWED),
+    (exceptions.NotAcceptable, ErrorCode.NOT_ACCEPTABLE),
+    (exceptions.UnsupportedMediaType, ErrorCode.UNSUPPORTED_MEDIA_TYPE),
+    (exceptions.ParseError, ErrorCode.INVALID_INPUT),
+    (RequestDataTooBig, ErrorCode.CONTENT_TOO_LARGE),
+    (SuspiciousOperation, ErrorCode.INVALID_INPUT),
+)
+
+
+class AppError(Exception):
+    """An error that a caller may see. `details` is JSON-ready; `retry_after` is in seconds."""
+
+    def __init__(
+        self,
+        code: ErrorCode,
+        message: str,
+        *,
+        details: Any = None,
+        retry_after: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.details = details
+        self.retry_after = retry_after
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
+
+
+def error_body(
+    request_id: str, code: ErrorCode, message: str, details: Any = None
+) -> dict[str, Any]:
+    """The envelope as JSON-ready values."""
+    return {
+        "success": False,
+        "error": {"code": str(code), "message": message, "details": details},
+        "request_id": request_id,
+        "timestamp": datetime.now(tz=UTC).isoformat(),
+    }
+
+
+def error_response(request: HttpRequest, error: AppError) -> JsonResponse:
+    """The envelope as an answer, for code outside a REST view."""
+    body = error_body(request_id_of(request), error.code, error.message, error.details)
+    return JsonResponse(body, status=error.code.http_status, headers=error.headers)
+
+
+def request_id_of(request: Any) -> str:
+    """The id that the middleware gave to this request."""
+    return str(getattr(request, "request_id", ""))
+
+
+def render_exception(exc: Exception, context: Mapping[str, Any]) -> Response:
+    """REST framework's exception handler: every exception becomes the envelope.
+
+    An unforeseen one is logged with its traceback and shows the caller its request id alone.
+    """
+    error = as_app_error(exc)
+    if error is None:
+        logger.error("unhandled exception in a view", exc_info=exc)
+        error = internal_error()
+    headers = error.headers
+    challenge = getattr(exc, "auth_header", None)
+    if challenge:
+        headers["WWW-Authenticate"] = str(challenge)
+    wait = getattr(exc, "wait", None)
+    if wait:
+        headers["Retry-After"] = str(int(wait) + 1)
+    body = error_body(request_id_of(context["request"]), error.code, error.message, error.details)
+    return Response(body, status=error.code.http_status, headers=headers)
+
+
+def internal_error() -> AppError:
+    return AppError(
+        ErrorCode.INTERNAL_ERROR,
+        "The server met an unexpected condition; the request id finds it in the log.",
+    )
+
+
+def as_app_error(exc: Exception) -> AppError | None:
+    """The `AppError` that says what `exc` means, or None for one that nobody foresaw."""
+    if isinstance(exc, AppError):
+        return exc
+    if isinstance(exc, exceptions.ValidationError):
+        return _validation_error(exc)
+    if isinstance(exc, OperationalError | InterfaceError):
+        logger.error("the database does not answer: %s", exc)
+        return AppError(
+            ErrorCode.BACKEND_UNAVAILABLE, "The database does not answer.", retry_after=5
+        )
+    for cls, code in _DRF_CODES:
+        if isinstance(exc, cls):
+            return AppError(code, _message_of(exc, code))
+    return None
+
+
+def _message_of(exc: Exception, code: ErrorCode) -> str:
+    if code is ErrorCode.CONTENT_TOO_LARGE:
+        return "The request body is larger than this server accepts."
+    detail = getattr(exc, "detail", None)
+    if detail is None and code is ErrorCode.NOT_FOUND:
+        return "There is nothing at this address."
+    return str(detail if detail is not None else exc) or str(code)
+
+
+def _validation_error(exc: exceptions.ValidationError) -> AppError:
+    problems = list(_problems("", exc.detail))
+    first = problems[0]
+    message = f"{first['field']}: {first['message']}" if first["field"] else first["message"]
+    return AppError(ErrorCode.INVALID_INPUT, message, details=problems)
+
+
+def _problems(path: str, detail: Any) -> list[dict[str, str]]:
+    """The nested detail of a validation error as a flat list of {field, message}."""
+    if isinstance(detail, Mapping):
+        found: list[dict[str, str]] = []
+        for key, value in detail.items():
+            inner = path if key == "non_field_errors" else _join(path, str(key))
+            found += _problems(inner, value)
+        return found
+    if isinstance(detail, list):
+        found = []
+        for index, value in enumerate(detail):
+            nested = isinstance(value, Mapping | list)
+            found += _problems(f"{path}[{index}]" if nested else path, value)
+        return found
+    return [{"field": path, "message": str(detail)}]
+
+
+def _join(path: str, key: str) -> str:
+    if re.fullmatch(r"\d+", key):
+        return f"{path}[{key}]"
+    return f"{path}.{key}" if path else key

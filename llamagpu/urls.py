@@ -1,0 +1,24 @@
+"""Every address of the site. `/api/v1/` is an alias of `/api/`."""
+
+from django.contrib import admin
+from django.urls import include, path
+
+from llamagpu.http import error_views
+
+_api = [
+    path("", include("inference.api.urls")),
+    path("", include("monitoring.api.urls")),
+    path("", include("llamagpu.http.schema_urls")),
+]
+
+urlpatterns = [
+    path("api/", include(_api)),
+    path("api/v1/", include(_api)),
+    path("", include("monitoring.urls")),
+    path("admin/", admin.site.urls),
+]
+
+handler400 = error_views.bad_request
+handler403 = error_views.permission_denied
+handler404 = error_views.not_found
+handler500 = error_views.server_error

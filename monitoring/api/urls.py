@@ -1,0 +1,5 @@
+from django.urls import path
+
+from monitoring.api.views import SystemStatusView
+
+urlpatterns = [path("system/status", SystemStatusView.as_view(), name="system-status")]

@@ -1,0 +1,8 @@
+from django.apps import AppConfig
+
+
+class PluginsConfig(AppConfig):
+    """HOW IT IS EXTENDED: the plugin contract and the pipeline that runs plugins."""
+
+    name = "plugins_app"
+    verbose_name = "Plugins"
