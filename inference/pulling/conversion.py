@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from inference.pulling.child import run_program
-from inference.pulling.errors import PullError, full_disk
+from inference.pulling.errors import PullError, raise_if_disk_full
 
 CONVERTER: tuple[str, ...] = (sys.executable, "-m", "inference.engine.convert")
 # The converter's stages as parts of the whole: where each begins, and how much of it it is.
@@ -21,7 +21,7 @@ def convert(
     on_fraction: Callable[[float], None],
     converter: Sequence[str] = CONVERTER,
 ) -> None:
-    """Write the model into the new `folder`, manifest included. Raises PullError."""
+    """Write the model into the new `folder`, manifest included. Raises PullError, OSError."""
 
     def on_line(line: str) -> bool:
         try:
@@ -37,8 +37,6 @@ def convert(
     if outcome.status == 0 and folder.is_dir():
         on_fraction(1.0)
         return
-    said = "\n".join(outcome.last_lines)
-    if "No space left" in said or "File too large" in said or "quota exceeded" in said:
-        raise full_disk(folder.parent)
+    raise_if_disk_full(outcome.last_lines)
     reason = outcome.last_lines[-1] if outcome.last_lines else f"exit status {outcome.status}"
     raise PullError(f"{gguf.name} could not be converted: {reason.removeprefix('error: ')}")

