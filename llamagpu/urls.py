@@ -8,7 +8,7 @@ from llamagpu.http import error_views
 _api = [
     path("", include("inference.api.urls")),
     path("", include("monitoring.api.urls")),
-    path("", include("llamagpu.http.schema_urls")),
+    path("", include("llamagpu.http.schema")),
 ]
 
 urlpatterns = [

@@ -47,7 +47,9 @@ class InferView(APIView):
 
     access = INFER
 
-    @extend_schema(request=PlainInferSerializer, responses=OpenApiTypes.OBJECT)
+    @extend_schema(
+        operation_id="infer", request=PlainInferSerializer, responses=OpenApiTypes.OBJECT
+    )
     def post(self, request: Request) -> HttpResponseBase:
         return PendingAnswer(_submit(request, PlainInferSerializer, is_streamed=False))
 
@@ -59,7 +61,9 @@ class StreamInferView(APIView):
     renderer_classes = [JSONRenderer, EventStreamRenderer]
 
     @extend_schema(
-        request=StreamInferSerializer, responses={(200, "text/event-stream"): OpenApiTypes.STR}
+        operation_id="stream_infer",
+        request=StreamInferSerializer,
+        responses={(200, "text/event-stream"): OpenApiTypes.STR},
     )
     def post(self, request: Request) -> HttpResponseBase:
         job = _submit(request, StreamInferSerializer, is_streamed=True)
@@ -77,7 +81,7 @@ class ModelsView(APIView):
 
     access = READ_MODELS
 
-    @extend_schema(responses=OpenApiTypes.OBJECT)
+    @extend_schema(operation_id="list_models", responses=OpenApiTypes.OBJECT)
     def get(self, request: Request) -> Response:
         models = describe_models(Model.objects.visible_to(request.user))
         return Response({"success": True, "count": len(models), "models": models})
@@ -88,7 +92,7 @@ class ModelView(APIView):
 
     access = READ_MODELS
 
-    @extend_schema(responses=OpenApiTypes.OBJECT)
+    @extend_schema(operation_id="read_model", responses=OpenApiTypes.OBJECT)
     def get(self, request: Request, slug: str) -> Response:
         model = find_model(slug, request.user)
         (described,) = describe_models(Model.objects.filter(pk=model.pk))

@@ -22,7 +22,7 @@ class SystemStatusView(APIView):
 
     access = READ_MONITORING
 
-    @extend_schema(responses=OpenApiTypes.OBJECT)
+    @extend_schema(operation_id="system_status", responses=OpenApiTypes.OBJECT)
     def get(self, request: Request) -> Response:
         return Response(take_snapshot())
 
