@@ -109,8 +109,8 @@ class EmbeddedValkey:
     def prepare(self) -> None:
         """Folders, configuration, no stale socket. Raises StartError."""
         try:
-            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _make_private_folder(self._socket.parent)
+            for folder in (self._directory.parent, self._directory, self._socket.parent):
+                _make_private_folder(folder)
             self._write_config()
             self._remove_stale_socket()
         except OSError as error:
