@@ -17,7 +17,7 @@ from django.db import connection, connections
 from django.db.migrations.executor import MigrationExecutor
 
 from llamagpu.supervisor.console import Console
-from llamagpu.supervisor.errors import StartError
+from llamagpu.supervisor.errors import StartError, brief
 
 _CONNECT_TIMEOUT = 5
 _database: Any = connection  # its driver's parts are not in the public type
@@ -43,7 +43,7 @@ def check_database() -> None:
             connection.ensure_connection()
     except (DatabaseError, _database.Database.Error) as error:
         raise StartError(
-            f"{_database_name()} cannot be reached: {' '.join(str(error).split())}. "
+            f"{_database_name()} cannot be reached: {brief(error)}. "
             "Start it, or mend DATABASE_URL; without DATABASE_URL a SQLite file is used."
         ) from error
 
@@ -58,7 +58,7 @@ def migrate(console: Console) -> None:
     try:
         call_command("migrate", interactive=False, verbosity=0)
     except (CommandError, DatabaseError) as error:
-        raise StartError(f"The database could not be migrated: {error}") from error
+        raise StartError(f"The database could not be migrated: {brief(error)}.") from error
 
 
 def ensure_admin() -> FirstAdmin:

@@ -15,7 +15,7 @@ from llamagpu.supervisor.orphans import adopt_orphans, kill_orphans, reap_adopte
 from llamagpu.supervisor.signals import SignalWatch
 
 _MAX_DEATHS_AT_START = 3
-_PROBE_EVERY = 0.2
+_PROBE_EVERY = 0.5
 _REPORT_EVERY = 15.0
 _IDLE_WAIT = 60.0
 _KILL_WAIT = 2.0

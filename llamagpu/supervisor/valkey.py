@@ -20,7 +20,7 @@ from pathlib import Path
 import redis
 
 from llamagpu.supervisor.child import ChildSpec
-from llamagpu.supervisor.errors import StartError
+from llamagpu.supervisor.errors import StartError, brief
 
 _OLDEST_VERSION = (6, 2)
 _MAX_MEMORY = "512mb"
@@ -122,7 +122,7 @@ class EmbeddedValkey:
             with _connect(f"unix://{self._socket}") as client:
                 client.ping()
         except redis.RedisError as error:
-            return f"Valkey does not answer yet ({error})"
+            return f"Valkey does not answer yet ({brief(error)})"
         return ""
 
     def _write_config(self) -> None:
@@ -153,7 +153,7 @@ def check_external(url: str) -> None:
             client.ping()
     except (redis.RedisError, ValueError) as error:
         raise StartError(
-            f"The server in REDIS_URL cannot be used: {error}. Start it or mend REDIS_URL; "
+            f"The server in REDIS_URL cannot be used: {brief(error)}. Start it or mend REDIS_URL; "
             "without REDIS_URL an embedded Valkey is started."
         ) from error
 
