@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from django.core.management import CommandError, call_command
-from pytest_django.fixtures import SettingsWrapper
+from pytest_django.fixtures import Settings
 
 from inference.management.commands import pull as command
 from inference.pulling import pull as service
@@ -22,7 +22,7 @@ MakeSource = Callable[..., WheelSource]
 @pytest.fixture
 def tiny_is_built_in(
     tmp_path: Path,
-    settings: SettingsWrapper,
+    settings: Settings,
     make_source: MakeSource,
     converter: Callable[..., tuple[str, ...]],
     monkeypatch: pytest.MonkeyPatch,
@@ -68,7 +68,7 @@ def test_if_needed_pulls_once_and_is_silent_after(tiny_is_built_in: Path) -> Non
 
 
 def test_if_needed_leaves_another_default_model_alone(
-    tiny_is_built_in: Path, settings: SettingsWrapper
+    tiny_is_built_in: Path, settings: Settings
 ) -> None:
     settings.LLAMA = replace(settings.LLAMA, default_model="other")
     assert said(if_needed=True) == ""
