@@ -19,9 +19,10 @@ ASSETS := static/vendor/.made-$(call hash,package-lock.json scripts/copy_vendor_
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 export PIP_NO_INPUT := 1
-PIP_INSTALL := $(BIN)/python -m pip install --progress-bar off
-# Of pip's many lines, those about downloads that take a while.
-LARGE_DOWNLOADS := sed -unE 's/^ *(Downloading|Using cached|Processing) (.*\/)?([^ ]+)( \(([0-9]{2,}\.[0-9] MB)\)).*/  \3 \4/p'
+# Of pip's many lines show the downloads that take a while, and everything when it fails.
+pip_install = $(BIN)/python -m pip install --progress-bar off $(1) 2>.venv/pip.log \
+  | sed -unE 's/^ *(Downloading|Using cached) ([^ ]+) \(([0-9]{2,}\.[0-9] MB)\).*/  \2  \3/p' \
+  || { cat .venv/pip.log >&2; exit 1; }
 PRODUCTION := LLAMA_PUBLIC_URL=https://llm.example.org LLAMA_TRUSTED_PROXY=true
 
 .PHONY: help setup serve test check lint format typecheck clean
@@ -73,13 +74,13 @@ $(BIN)/python:
 
 $(RUNTIME): | $(BIN)/python
 	@echo 'Installing the Python packages (the first time a few minutes)'
-	@$(PIP_INSTALL) --quiet 'pip==$(PIP_VERSION)'
-	@$(PIP_INSTALL) -r requirements.txt | $(LARGE_DOWNLOADS)
+	@$(call pip_install,'pip==$(PIP_VERSION)')
+	@$(call pip_install,-r requirements.txt)
 	@rm -f .venv/.runtime-*; touch $@
 
 $(DEV): $(RUNTIME)
 	@echo 'Installing the packages for the checks and tests'
-	@$(PIP_INSTALL) -r requirements-dev.txt | $(LARGE_DOWNLOADS)
+	@$(call pip_install,-r requirements-dev.txt)
 	@rm -f .venv/.dev-*; touch $@
 
 $(ASSETS):
