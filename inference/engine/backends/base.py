@@ -1,0 +1,81 @@
+"""What the engine asks of a device: the design document's `BaseBackend`, with its contract."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from inference.engine.capacity import Capacity
+from inference.engine.config import EngineConfig
+from inference.engine.loading import LoadedModel, Progress
+from inference.engine.scheduler import StepPlan
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """A model that is ready: what was loaded, and how much of it can be served at once."""
+
+    loaded: LoadedModel
+    capacity: Capacity
+
+
+class BaseBackend(ABC):
+    """One kind of device. `initialize`, then `load_model` once, then `infer` from one thread."""
+
+    name: str
+
+    @property
+    @abstractmethod
+    def rejection(self) -> str | None:
+        """Why `initialize` said no; None before it ran and where it said yes."""
+
+    @property
+    @abstractmethod
+    def device(self) -> torch.device:
+        """Where weights and cache live."""
+
+    @property
+    @abstractmethod
+    def default_dtype(self) -> torch.dtype:
+        """The type of weights and cache where the settings say `auto`."""
+
+    @abstractmethod
+    def initialize(self) -> bool:
+        """Whether this device really computes: proven by allocating and multiplying.
+
+        Raises nothing; the reason of a no is in `rejection`.
+        """
+
+    @abstractmethod
+    def load_model(
+        self,
+        model_path: str,
+        config: EngineConfig | None = None,
+        progress: Progress | None = None,
+    ) -> ServedModel:
+        """Load the model in folder `model_path` and reserve its cache.
+
+        Raises LoadError naming file and reason, or INSUFFICIENT_MEMORY.
+        """
+
+    @abstractmethod
+    def infer(self, inputs: StepPlan) -> torch.Tensor:
+        """Compute one step; logits [sampled sequences, vocab] in float32 on the device.
+
+        Mutates the cache. Requires `load_model`. Raises what the device raises.
+        """
+
+    @abstractmethod
+    def scrub(self, slot: int, num_tokens: int) -> None:
+        """Zero a slot whose sequence went wrong, and let go of cached free memory."""
+
+    @abstractmethod
+    def get_capabilities(self) -> dict[str, Any]:
+        """JSON-ready facts: device name, types, memory, versions."""
+
+    @abstractmethod
+    def get_metrics(self) -> dict[str, Any]:
+        """JSON-ready figures of now: bytes of memory by kind."""

@@ -1,0 +1,67 @@
+"""NVIDIA GPUs."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import torch
+
+from inference.engine.backends.torch_backend import TorchBackend
+from inference.engine.config import EngineConfig
+
+logger = logging.getLogger(__name__)
+
+
+class CudaBackend(TorchBackend):
+    """Computes on the first visible GPU; `CUDA_VISIBLE_DEVICES` chooses another."""
+
+    name = "cuda"
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device("cuda", 0)
+
+    @property
+    def default_dtype(self) -> torch.dtype:
+        return torch.bfloat16
+
+    def _find_obstacle(self) -> str | None:
+        if torch.version.cuda is None:
+            return f"torch {torch.__version__} is built without CUDA"
+        if not torch.cuda.is_available():
+            return "no CUDA device or driver was found"
+        return None
+
+    def _free_bytes(self) -> int | None:
+        free, _ = torch.cuda.mem_get_info(self.device)
+        return free
+
+    def _prepare(self, config: EngineConfig) -> None:
+        torch.cuda.set_device(self.device)
+
+    def scrub(self, slot: int, num_tokens: int) -> None:
+        super().scrub(slot, num_tokens)
+        torch.cuda.empty_cache()
+
+    def get_capabilities(self) -> dict[str, Any]:
+        properties = torch.cuda.get_device_properties(self.device)
+        free, total = torch.cuda.mem_get_info(self.device)
+        return {
+            "device_name": properties.name,
+            "num_devices": torch.cuda.device_count(),
+            "compute_capability": f"{properties.major}.{properties.minor}",
+            "runtime": torch.version.hip or torch.version.cuda,
+            "dtypes": ["bfloat16", "float16", "float32"],
+            "memory_free_bytes": free,
+            "memory_total_bytes": total,
+            "torch": torch.__version__,
+        }
+
+    def get_metrics(self) -> dict[str, Any]:
+        return {
+            **super().get_metrics(),
+            "allocated_bytes": torch.cuda.memory_allocated(self.device),
+            "reserved_bytes": torch.cuda.memory_reserved(self.device),
+            "peak_allocated_bytes": torch.cuda.max_memory_allocated(self.device),
+        }

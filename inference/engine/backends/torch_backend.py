@@ -1,0 +1,134 @@
+"""What the three backends share, since torch hides most of the difference between devices."""
+
+from __future__ import annotations
+
+import time
+from abc import abstractmethod
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from inference.engine.backends.base import BaseBackend, ServedModel
+from inference.engine.capacity import check_weights_fit, plan_capacity
+from inference.engine.config import EngineConfig
+from inference.engine.errors import EngineError, LoadError
+from inference.engine.kv_cache.slotted import SlottedKVCache
+from inference.engine.loading import LoadedModel, Progress, load_model
+from inference.engine.model_runner import ModelRunner
+from inference.engine.scheduler import StepPlan
+from inference.engine.self_test import check_attention
+from inference.model_files import ModelFilesError, read_model_files
+from llamagpu.lib.error_codes import ErrorCode
+
+_DTYPES = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+
+
+class TorchBackend(BaseBackend):
+    """Loads through transformers, runs through `ModelRunner`."""
+
+    def __init__(self) -> None:
+        self._rejection: str | None = None
+        self._runner: ModelRunner | None = None
+        self._infer_seconds = 0.0
+        self._num_steps = 0
+
+    @property
+    def rejection(self) -> str | None:
+        return self._rejection
+
+    def initialize(self) -> bool:
+        self._rejection = self._find_obstacle()
+        if self._rejection is None:
+            self._rejection = self._try_compute()
+        return self._rejection is None
+
+    @abstractmethod
+    def _find_obstacle(self) -> str | None:
+        """Why this device cannot be used, as far as can be known without using it."""
+
+    @abstractmethod
+    def _free_bytes(self) -> int | None:
+        """Memory for weights and cache that is free now; None where nobody knows."""
+
+    @abstractmethod
+    def _prepare(self, config: EngineConfig) -> None:
+        """Process-wide settings before loading."""
+
+    def load_model(
+        self,
+        model_path: str,
+        config: EngineConfig | None = None,
+        progress: Progress | None = None,
+    ) -> ServedModel:
+        settings = config or EngineConfig()
+        report = progress or (lambda stage, fraction: None)
+        dtype = _DTYPES.get(settings.dtype, self.default_dtype)
+        path = Path(model_path)
+        self._prepare(settings)
+        try:
+            files = read_model_files(path)
+            check_weights_fit(files.num_parameters, dtype.itemsize, self._free_bytes())
+            loaded = load_model(path, self.device, dtype, report)
+            return self._serve(loaded, settings, report)
+        except ModelFilesError as error:
+            raise LoadError(str(error)) from error
+        except (MemoryError, torch.OutOfMemoryError) as error:
+            raise LoadError(
+                f"{path}: not enough memory: {error}", ErrorCode.INSUFFICIENT_MEMORY
+            ) from error
+
+    def _serve(self, loaded: LoadedModel, config: EngineConfig, progress: Progress) -> ServedModel:
+        progress("cache", 0.0)
+        shapes = [layer.shape for layer in loaded.layers]
+        capacity = plan_capacity(
+            config, loaded.max_model_len, shapes, loaded.dtype.itemsize, self._free_bytes()
+        )
+        cache = SlottedKVCache(
+            shapes,
+            num_slots=capacity.num_slots,
+            slot_len=capacity.slot_len,
+            dtype=loaded.dtype,
+            device=loaded.device,
+        )
+        runner = ModelRunner(loaded.model, loaded.hook, cache, loaded.device)
+        progress("cache", 1.0)
+        progress("self-test", 0.0)
+        check_attention(loaded, runner)
+        progress("self-test", 1.0)
+        self._runner = runner
+        return ServedModel(loaded, capacity)
+
+    def infer(self, inputs: StepPlan) -> torch.Tensor:
+        if self._runner is None:
+            raise EngineError("no model is loaded")
+        started = time.perf_counter()
+        logits = self._runner.run(inputs)
+        self._infer_seconds += time.perf_counter() - started
+        self._num_steps += 1
+        return logits
+
+    def scrub(self, slot: int, num_tokens: int) -> None:
+        if self._runner is not None:
+            self._runner.cache.scrub(slot, num_tokens)
+
+    def get_metrics(self) -> dict[str, Any]:
+        cache_bytes = self._runner.cache.num_bytes if self._runner is not None else 0
+        return {
+            "steps": self._num_steps,
+            "infer_seconds": self._infer_seconds,
+            "kv_cache_reserved_bytes": cache_bytes,
+        }
+
+    def _try_compute(self) -> str | None:
+        """Why a small product on the device fails or is wrong; None where it is right."""
+        try:
+            ones = torch.ones(8, 8, device=self.device, dtype=self.default_dtype)
+            total = float((ones @ ones).sum())
+        except (RuntimeError, MemoryError) as error:
+            return f"a test computation failed: {error}"
+        return None if total == 512.0 else f"a test computation gave {total} instead of 512"

@@ -1,0 +1,68 @@
+"""How one engine runs: sizes that stay fixed from load to exit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from inference.engine.errors import LoadError
+from inference.protocol import Load
+from llamagpu.lib.error_codes import ErrorCode
+
+# Prompts are computed in pieces that start at multiples of this many tokens, and caches are read in
+# multiples of it. Fixed borders are what makes a token's rounding independent of the other requests
+# (see `inference.engine.attention`), and 64 keeps the kernels' vector lanes full.
+TILE = 64
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+BACKENDS = ("auto", "cuda", "rocm", "cpu")
+
+
+@dataclass(frozen=True, slots=True)
+class EngineConfig:
+    """Sizes are tokens or requests. `max_model_len` None takes what the model and memory allow.
+
+    Raises LoadError naming the setting that is out of range.
+    """
+
+    num_slots: int = 32
+    max_model_len: int | None = None
+    prefill_budget: int = 512
+    max_waiting: int = 256
+    num_threads: int | None = None
+    backend: str = "auto"
+    dtype: str = "auto"
+
+    def __post_init__(self) -> None:
+        _check_range("num_slots", self.num_slots, 1, 4096)
+        _check_range("prefill_budget", self.prefill_budget, TILE, 1_048_576)
+        _check_range("max_waiting", self.max_waiting, 0, 1_000_000)
+        if self.max_model_len is not None:
+            _check_range("max_model_len", self.max_model_len, 2, 1_000_000_000)
+        if self.num_threads is not None:
+            _check_range("num_threads", self.num_threads, 1, 4096)
+        _check_choice("backend", self.backend, BACKENDS)
+        _check_choice("dtype", self.dtype, DTYPES)
+
+    @classmethod
+    def from_load(cls, load: Load) -> EngineConfig:
+        """The settings of a `Load` command, where 0 stands for "choose"."""
+        return cls(
+            num_slots=load.num_slots,
+            max_model_len=load.max_model_len or None,
+            prefill_budget=load.prefill_budget,
+            max_waiting=load.max_waiting,
+            num_threads=load.num_threads or None,
+            backend=load.backend,
+            dtype=load.dtype,
+        )
+
+
+def _check_range(name: str, value: int, low: int, high: int) -> None:
+    if not low <= value <= high:
+        raise LoadError(f"{name} is {value}, outside {low} to {high}", ErrorCode.INVALID_INPUT)
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise LoadError(
+            f"{name} is {value!r}, not one of {', '.join(choices)}", ErrorCode.INVALID_INPUT
+        )

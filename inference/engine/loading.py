@@ -1,0 +1,178 @@
+"""From a folder to a model that is known to attend the way this engine computes.
+
+transformers builds the model; no code of the model's own is ever run and no pickle read. Then the
+model is probed: one small forward pass records every attention layer, and whatever the packed row
+cannot serve (state outside attention, masks of its own, layers that share a cache) is refused with
+its name rather than answered wrongly.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformers import AutoConfig, AutoModelForCausalLM
+from transformers.modeling_utils import AttentionInterface
+
+from inference.engine.attention import ATTENTION_NAME, AttentionHook, attend
+from inference.engine.errors import EngineError, LoadError
+from inference.engine.probe import ProbedLayer, probe_layers
+from inference.model_files import ModelFiles, ModelFilesError, read_model_files
+from inference.tokenizer import Tokenizer, TokenizerError
+
+logger = logging.getLogger(__name__)
+Progress = Callable[[str, float], None]
+
+_LAYER_TYPES = frozenset({"full_attention", "sliding_attention"})
+# RoPE variants whose frequencies change with the longest position in the forward pass: packed rows
+# would change each other, and cached keys would keep the old frequencies.
+_LENGTH_DEPENDENT_ROPE = frozenset({"longrope", "dynamic"})
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A model in memory, its attention layers, and the folder's facts."""
+
+    model: Any
+    hook: AttentionHook
+    layers: tuple[ProbedLayer, ...]
+    files: ModelFiles
+    tokenizer: Tokenizer
+    dtype: torch.dtype
+    device: torch.device
+    max_model_len: int
+
+
+def load_model(
+    path: Path, device: torch.device, dtype: torch.dtype, progress: Progress
+) -> LoadedModel:
+    """Load the model in folder `path`. Raises LoadError naming the file and the reason."""
+    progress("check", 0.0)
+    try:
+        files = read_model_files(path)
+        tokenizer = Tokenizer.load(path)
+    except (ModelFilesError, TokenizerError) as error:
+        raise LoadError(str(error)) from error
+    config = _read_config(path)
+    max_model_len = _check_config(path, config, files)
+    progress("check", 1.0)
+    progress("weights", 0.0)
+    AttentionInterface.register(ATTENTION_NAME, attend)
+    model = _build_model(path, config, device, dtype)
+    progress("weights", 1.0)
+    hook, layers = probe_layers(model, path, device)
+    _check_windows(path, config, layers, max_model_len)
+    return LoadedModel(model, hook, layers, files, tokenizer, dtype, device, max_model_len)
+
+
+def _read_config(path: Path) -> Any:
+    try:
+        return AutoConfig.from_pretrained(path, trust_remote_code=False, local_files_only=True)
+    except Exception as error:
+        # transformers raises many types for a config that it cannot use.
+        raise LoadError(f"{path / 'config.json'}: {_one_line(error)}") from error
+
+
+def _check_config(path: Path, config: Any, files: ModelFiles) -> int:
+    """Refuse what this engine cannot compute; the context length that it can."""
+    text = config.get_text_config()
+    file = path / "config.json"
+    kinds = set(getattr(text, "layer_types", None) or ())
+    if strange := sorted(kinds - _LAYER_TYPES):
+        raise LoadError(
+            f"{file}: {files.model_type} has layers of type {strange[0]}, which this engine does "
+            "not serve yet"
+        )
+    if getattr(text, "num_kv_shared_layers", 0):
+        raise LoadError(f"{file}: {files.model_type} shares caches between layers: not served yet")
+    rope = getattr(text, "rope_parameters", None) or {}
+    rope_types = {rope.get("rope_type")} | {
+        item.get("rope_type") for item in rope.values() if isinstance(item, dict)
+    }
+    if not rope_types & _LENGTH_DEPENDENT_ROPE:
+        return files.max_model_len
+    original = rope.get("original_max_position_embeddings") or getattr(
+        text, "original_max_position_embeddings", None
+    )
+    length = min(files.max_model_len, original or files.max_model_len)
+    logger.warning("%s: the context is %d tokens, without RoPE scaling beyond it", path, length)
+    return length
+
+
+def _build_model(path: Path, config: Any, device: torch.device, dtype: torch.dtype) -> Any:
+    try:
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            path,
+            config=config,
+            dtype=dtype,
+            attn_implementation=ATTENTION_NAME,
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            output_loading_info=True,
+            device_map={"": device} if device.type != "cpu" else None,
+        )
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except EngineError:
+        raise
+    except Exception as error:
+        # transformers and safetensors raise many types; all mean that this folder does not load.
+        raise LoadError(f"{path}: {_explain(error)}") from error
+    model, info = loaded
+    for kind in ("missing_keys", "mismatched_keys"):
+        if names := sorted(str(name) for name in info.get(kind, ())):
+            raise LoadError(
+                f"{path}: the weights lack {names[0]} in the shape that config.json asks for"
+                f" ({len(names)} such tensors)"
+            )
+    if getattr(model, "_is_stateful", False):
+        raise LoadError(
+            f"{path}: {type(model).__name__} keeps a recurrent state, which this engine does not "
+            "serve yet"
+        )
+    model.eval()
+    model.requires_grad_(False)
+    return model
+
+
+def _check_windows(
+    path: Path, config: Any, layers: tuple[ProbedLayer, ...], max_model_len: int
+) -> None:
+    """A window that the config names must have reached the attention calls."""
+    text = config.get_text_config()
+    num_windows = sum(layer.window is not None for layer in layers)
+    kinds = getattr(text, "layer_types", None)
+    if kinds:
+        expected = sum(kind == "sliding_attention" for kind in kinds)
+        window = getattr(text, "sliding_window", None) or max_model_len
+        # Families differ in whether a full layer also hands a window on; too few is the danger.
+        if num_windows < expected and window < max_model_len:
+            raise LoadError(f"{path}: the sliding windows of {expected} layers are not handed on")
+        return
+    window = getattr(text, "sliding_window", None)
+    is_used = getattr(text, "use_sliding_window", True)
+    if window is not None and is_used and window < max_model_len and num_windows == 0:
+        raise LoadError(f"{path}: the sliding window of {window} tokens is not handed on")
+
+
+def _explain(error: Exception) -> str:
+    message = _one_line(error)
+    if "AttentionInterface" in message:
+        return f"this family does not use transformers' attention interface: {message}"
+    return message
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:500] or type(error).__name__
+
+
+def quieten_transformers() -> None:
+    """No progress bars and no advice on the engine's stderr."""
+    transformers.utils.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]

@@ -1,0 +1,78 @@
+"""A start-up check that our attention gives what transformers' own gives, on this model and device.
+
+It costs a few tiny forward passes and catches what reading a config cannot: a family that adds a
+position bias, a kernel that is wrong on this device. Better no model than one that talks nonsense.
+"""
+
+from __future__ import annotations
+
+import logging
+
+import torch
+
+from inference.engine.attention import ATTENTION_NAME
+from inference.engine.detokenizer import TextAssembler
+from inference.engine.errors import LoadError
+from inference.engine.loading import LoadedModel
+from inference.engine.model_runner import ModelRunner
+from inference.engine.scheduler import PrefillChunk, StepPlan
+from inference.engine.sequence import Sequence
+from inference.protocol import SamplingParams
+
+logger = logging.getLogger(__name__)
+
+_NUM_PROMPT = 9
+_NUM_DECODES = 3
+# Largest difference over the spread of the logits. Half precision rounds each layer's result.
+_TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.15, torch.float16: 0.15}
+
+
+def check_attention(loaded: LoadedModel, runner: ModelRunner) -> None:
+    """Compare one prompt's logits, computed in prefill and decode steps, with transformers'.
+
+    Raises LoadError where they differ by more than rounding.
+    """
+    vocab_size = loaded.files.vocab_size
+    token_ids = [(31 * index + 5) % vocab_size for index in range(_NUM_PROMPT + _NUM_DECODES)]
+    ours = _run_in_steps(runner, token_ids)
+    reference = _run_reference(loaded, token_ids)
+    spread = float((reference - reference.mean()).abs().max())
+    difference = float((ours - reference).abs().max()) / max(spread, 1e-6)
+    logger.info("attention self-test: relative difference %.1e", difference)
+    # NaN compares False, and must not pass.
+    if not difference <= _TOLERANCE[loaded.dtype]:
+        raise LoadError(
+            f"{loaded.files.path}: attention differs from transformers' by {difference:.1e} of the "
+            f"logits' spread on {loaded.device}: this {loaded.files.model_type} model is not served"
+        )
+
+
+def _run_in_steps(runner: ModelRunner, token_ids: list[int]) -> torch.Tensor:
+    sequence = Sequence(
+        request_id="self-test",
+        prompt_ids=token_ids[:_NUM_PROMPT],
+        params=SamplingParams(),
+        text=TextAssembler(lambda ids: ""),
+        now=0.0,
+        timeout=0.0,
+    )
+    sequence.slot = 0
+    logits = runner.run(StepPlan(chunks=(PrefillChunk(sequence, 0, _NUM_PROMPT),)))
+    for position in range(_NUM_PROMPT, len(token_ids)):
+        sequence.output_ids.append(token_ids[position])
+        sequence.num_computed = position
+        logits = runner.run(StepPlan(decodes=(sequence,)))
+    runner.cache.scrub(0, len(token_ids))
+    return logits[0]
+
+
+def _run_reference(loaded: LoadedModel, token_ids: list[int]) -> torch.Tensor:
+    model = loaded.model
+    model.set_attn_implementation("eager")
+    try:
+        with torch.inference_mode():
+            row = torch.tensor([token_ids], device=loaded.device)
+            logits: torch.Tensor = model(input_ids=row, use_cache=False).logits
+            return logits[0, -1].float()
+    finally:
+        model.set_attn_implementation(ATTENTION_NAME)

@@ -1,0 +1,58 @@
+"""From a folder and settings to an engine that can run: select the device, load, assemble."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from inference.engine.backends.base import BaseBackend, ServedModel
+from inference.engine.backends.selection import select_backend
+from inference.engine.config import EngineConfig
+from inference.engine.engine import Emit, Engine
+from inference.engine.loading import Progress, quieten_transformers
+from inference.protocol import Loaded
+
+
+@dataclass(frozen=True, slots=True)
+class RunningEngine:
+    """An assembled engine, whose `run` someone has yet to call, and what it is made of."""
+
+    engine: Engine
+    backend: BaseBackend
+    served: ServedModel
+    rejected_backends: dict[str, str]
+
+    def describe(self, load_time: float) -> Loaded:
+        """The `Loaded` event; `load_time` is seconds."""
+        loaded, files = self.served.loaded, self.served.loaded.files
+        return Loaded(
+            architecture=files.architecture,
+            backend=self.backend.name,
+            device=str(loaded.device),
+            dtype=str(loaded.dtype).removeprefix("torch."),
+            max_model_len=self.served.capacity.max_model_len,
+            num_slots=self.served.capacity.num_slots,
+            vocab_size=files.vocab_size,
+            num_parameters=files.num_parameters,
+            weight_bytes=files.num_parameters * loaded.dtype.itemsize,
+            load_time=load_time,
+            capabilities=self.backend.get_capabilities(),
+            rejected_backends=self.rejected_backends,
+        )
+
+
+def start_engine(
+    path: Path, config: EngineConfig, emit: Emit, progress: Progress | None = None
+) -> RunningEngine:
+    """Load the model in folder `path` on the backend that `config` asks for. Raises LoadError."""
+    quieten_transformers()
+    selection = select_backend(config.backend)
+    served = selection.backend.load_model(str(path), config, progress)
+    engine = Engine(
+        selection.backend,
+        served,
+        emit,
+        prefill_budget=config.prefill_budget,
+        max_waiting=config.max_waiting,
+    )
+    return RunningEngine(engine, selection.backend, served, selection.rejected)

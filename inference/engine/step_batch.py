@@ -1,0 +1,135 @@
+"""A step's plan as index tensors, and the masks that follow from it.
+
+Built once per step on the host; the layers of the model then only read it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from inference.engine.config import TILE
+from inference.engine.scheduler import StepPlan
+
+# Fewer rows than this take another path through the matrix kernels and round differently.
+MIN_ROWS = 4
+# A gather copies the keys and values of a step; reading idle slots in between costs as much.
+_MAX_SPAN_PER_DECODE = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """Rows `row`.. of the packed row are positions `start`.. of the sequence in `slot`."""
+
+    row: int
+    num_rows: int
+    slot: int
+    start: int
+
+    def first_key(self, window: int | None) -> int:
+        """The first position, a multiple of TILE, that any of the rows may attend to."""
+        if window is None:
+            return 0
+        return max(0, self.start - window + 1) // TILE * TILE
+
+
+class StepBatch:
+    """Index tensors of one step. T counts the rows of tokens, before padding."""
+
+    def __init__(self, plan: StepPlan, device: torch.device) -> None:
+        self.device = device
+        self.num_decodes = len(plan.decodes)
+        token_ids: list[int] = []
+        positions: list[int] = []
+        slots: list[int] = []
+        sampled_rows: list[int] = []
+        self.tiles: list[Tile] = []
+        for sequence in plan.decodes:
+            position = sequence.num_computed
+            sampled_rows.append(len(token_ids))
+            token_ids += sequence.tokens(position, position + 1)
+            positions.append(position)
+            slots.append(_slot(sequence.slot))
+        for chunk in plan.chunks:
+            slot = _slot(chunk.sequence.slot)
+            for start in range(chunk.start, chunk.end, TILE):
+                num_rows = min(TILE, chunk.end - start)
+                row = len(token_ids) + start - chunk.start
+                self.tiles.append(Tile(row, num_rows, slot, start))
+            token_ids += chunk.sequence.tokens(chunk.start, chunk.end)
+            positions += range(chunk.start, chunk.end)
+            slots += [slot] * (chunk.end - chunk.start)
+            if chunk.is_last:
+                sampled_rows.append(len(token_ids) - 1)
+        self.num_rows = len(token_ids)
+        self.num_sampled = len(sampled_rows)
+        padding = [0] * (MIN_ROWS - self.num_rows)
+        self.input_ids = self._tensor(token_ids + padding)
+        self.padded_positions = self._tensor(positions + padding)
+        self.positions = self.padded_positions[: self.num_rows]
+        self.slots = self._tensor(slots)
+        # The head's product is padded like all others; a step of mere chunks needs no logits.
+        self.sampled_rows = self._tensor(sampled_rows + [0] * (MIN_ROWS - self.num_sampled))
+        self._plan_decode(slots[: self.num_decodes], positions[: self.num_decodes])
+        self._masks: dict[tuple[object, ...], torch.Tensor] = {}
+
+    def _plan_decode(self, slots: list[int], positions: list[int]) -> None:
+        """Sets `decode_span` (the slots read in place, None: gathered), rows and length."""
+        self.decode_span: slice | None = None
+        self.decode_length = 0
+        self.decode_rows = self._tensor(range(len(slots)))
+        if not slots:
+            return
+        self.decode_length = (max(positions) // TILE + 1) * TILE
+        low, high = min(slots), max(slots) + 1
+        if high - low <= _MAX_SPAN_PER_DECODE * len(slots):
+            self.decode_span = slice(low, high)
+            self.decode_rows = self.slots[: len(slots)] - low
+        num_read = high - low if self.decode_span is not None else len(slots)
+        # Rows of idle slots attend to position 0: their output is dropped, but must be finite.
+        ends = torch.zeros(num_read, dtype=torch.int64, device=self.device)
+        ends[self.decode_rows] = self.positions[: len(slots)]
+        self._decode_ends = ends
+
+    def decode_mask(self, window: int | None, dtype: torch.dtype) -> torch.Tensor:
+        """[rows read, 1, 1, decode_length]: 0 where a row may look, minus infinity elsewhere."""
+        key = ("decode", window, dtype)
+        if key not in self._masks:
+            places = torch.arange(self.decode_length, device=self.device)
+            visible = _visible(self._decode_ends[:, None], places[None, :], window)
+            self._masks[key] = _additive(visible, dtype)[:, None, None, :]
+        return self._masks[key]
+
+    def tile_mask(self, tile: Tile, window: int | None, dtype: torch.dtype) -> torch.Tensor:
+        """[rows of the tile, keys from `first_key` to the tile's end]."""
+        key = (tile.start, tile.num_rows, window, dtype)
+        if key not in self._masks:
+            first = tile.first_key(window)
+            places = torch.arange(first, tile.start + TILE, device=self.device)
+            rows = torch.arange(tile.start, tile.start + tile.num_rows, device=self.device)
+            visible = _visible(rows[:, None], places[None, :], window)
+            self._masks[key] = _additive(visible, dtype)
+        return self._masks[key]
+
+    def _tensor(self, values: list[int] | range) -> torch.Tensor:
+        return torch.tensor(values, dtype=torch.int64, device=self.device)
+
+
+def _visible(rows: torch.Tensor, places: torch.Tensor, window: int | None) -> torch.Tensor:
+    visible = places <= rows
+    if window is not None:
+        visible &= places > rows - window
+    return visible
+
+
+def _additive(visible: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    return torch.zeros(visible.shape, dtype=dtype, device=visible.device).masked_fill_(
+        ~visible, -torch.inf
+    )
+
+
+def _slot(slot: int | None) -> int:
+    if slot is None:
+        raise RuntimeError("a sequence without a slot was scheduled")
+    return slot
