@@ -6,13 +6,18 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from inference.presence import EngineReport
 from inference.protocol import Load
 from inference.states import ModelState
-from inference.worker.engine_process import EngineLoadError, EngineProcess
+from inference.worker.engine_process import (
+    ENGINE_COMMAND,
+    EngineDiedError,
+    EngineLoadError,
+    EngineProcess,
+)
 from llamagpu.lib.error_codes import ErrorCode
 
 logger = logging.getLogger(__name__)
@@ -21,6 +26,7 @@ logger = logging.getLogger(__name__)
 LOAD_TIMEOUT = 600.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
 _STABLE_AFTER = 60.0
+_DEATH_POLL = 0.1
 _MAX_CRASHES = 5
 
 
@@ -37,8 +43,11 @@ class _Seat:
 class EnginePool:
     """`load_for(slug)` says what to load for a model; it raises EngineLoadError for an unknown one."""
 
-    def __init__(self, load_for: Callable[[str], Load]) -> None:
+    def __init__(
+        self, load_for: Callable[[str], Load], command: Sequence[str] = ENGINE_COMMAND
+    ) -> None:
         self._load_for = load_for
+        self._command = command
         self._seats: dict[str, _Seat] = {}
         self._kept: set[str] = set()
         self._lock = threading.Lock()
@@ -51,10 +60,18 @@ class EnginePool:
         self._ensure(slug)
 
     def get(self, slug: str, timeout: float = LOAD_TIMEOUT) -> EngineProcess:
-        """The engine of a model, ready. Raises EngineLoadError."""
-        process = self._ensure(slug)
-        process.wait_ready(timeout)
-        return process
+        """The engine of a model, ready. Raises EngineLoadError.
+
+        One that could not load stays failed for a pause; one that died is waited for.
+        """
+        give_up_at = time.monotonic() + timeout
+        while True:
+            process = self._ensure(slug)
+            try:
+                process.wait_ready(max(0.0, give_up_at - time.monotonic()))
+                return process
+            except EngineDiedError:
+                time.sleep(_DEATH_POLL)
 
     def ask_stats(self) -> None:
         for process in self._processes():
@@ -103,7 +120,7 @@ class EnginePool:
                 return (
                     seat.process
                 )  # failed lately: its error is the answer until the pause is over
-            process = EngineProcess(slug, self._load_for(slug), self._note_exit)
+            process = EngineProcess(slug, self._load_for(slug), self._note_exit, self._command)
             if seat is None:
                 self._seats[slug] = _Seat(process)
             else:
@@ -121,7 +138,7 @@ class EnginePool:
                 seat.crashes.clear()
             seat.crashes.append(now)
             # The first crash is mended at once: callers are waiting for a retry.
-            pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 4 ** (len(seat.crashes) - 1))
+            pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** (len(seat.crashes) - 1))
             if len(seat.crashes) == 1 and process.info is not None:
                 pause = 0.0
             seat.retry_at = now + pause

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from inference import wire
@@ -48,6 +48,9 @@ _PROJECT_ROOT = Path(__file__).resolve().parents[2]
 _INHERITED = {"PATH", "HOME", "LANG", "TMPDIR", "TZ", "VIRTUAL_ENV", "PYTHONPATH", "USER"}
 _INHERITED_PREFIXES = ("LC_", "LD_", "CUDA_", "NVIDIA_", "HIP_", "ROCR_", "HSA_", "OMP_", "TORCH")
 _SEND_TIMEOUT = 10
+
+#: Starts an engine; the number of the inherited socket follows.
+ENGINE_COMMAND = (sys.executable, "-m", "inference.engine.process", "--channel-fd")
 
 
 class EngineDiedError(Exception):
@@ -86,7 +89,13 @@ class Ticket:
 class EngineProcess:
     """Spawns one engine and loads `load.model_path`. Safe to use from many threads."""
 
-    def __init__(self, slug: str, load: Load, on_exit: Callable[[EngineProcess], None]) -> None:
+    def __init__(
+        self,
+        slug: str,
+        load: Load,
+        on_exit: Callable[[EngineProcess], None],
+        command: Sequence[str] = ENGINE_COMMAND,
+    ) -> None:
         self.slug = slug
         self.state = ModelState.LOADING
         self.progress = LoadProgress("starting", 0.0)
@@ -107,13 +116,7 @@ class EngineProcess:
         )
         with theirs:
             self._process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    "inference.engine.process",
-                    "--channel-fd",
-                    str(theirs.fileno()),
-                ],
+                [*command, str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=sys.stderr,
@@ -128,11 +131,17 @@ class EngineProcess:
         return self._process.pid
 
     def wait_ready(self, timeout: float) -> Loaded:
-        """What was loaded. Raises EngineLoadError where that failed or takes over `timeout` seconds."""
+        """What was loaded.
+
+        Raises EngineLoadError where that failed or takes over `timeout` seconds, EngineDiedError
+        where the process has ended since.
+        """
         if not self._settled.wait(timeout):
             raise EngineLoadError(
                 ErrorCode.MODEL_LOAD_FAILED, f"'{self.slug}' was not ready in time."
             )
+        if self.info is not None and self._is_dead:
+            raise EngineDiedError(self.slug)
         if self.info is None:
             failed = self.error or LoadFailed(
                 ErrorCode.MODEL_LOAD_FAILED, f"The engine of '{self.slug}' died while loading."
@@ -177,6 +186,8 @@ class EngineProcess:
         """A send that fails means the process is gone or stuck: the reader will find its end."""
         try:
             with self._send_lock:
+                if self._is_dead:
+                    return
                 wire.send(self._channel, command)
         except OSError as error:
             logger.warning("the engine of '%s' takes no command: %s", self.slug, error)
@@ -234,12 +245,14 @@ class EngineProcess:
             exit_code,
             len(orphans),
         )
+        # The pool first: whoever is told here comes to it at once for another engine.
+        self._on_exit(self)
         for ticket in orphans:
             ticket.put(EngineDiedError(self.slug))
         self._settled.set()
         self._drained.set()
-        self._channel.close()
-        self._on_exit(self)
+        with self._send_lock:
+            self._channel.close()
 
 
 def engine_environment() -> dict[str, str]:

@@ -10,6 +10,7 @@ import logging
 import queue
 import threading
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 
 from django.utils import timezone
@@ -43,8 +44,9 @@ from plugins_app.pipeline import Pipeline
 
 logger = logging.getLogger(__name__)
 
-#: A job whose engine or worker dies is begun again once; a second death is likely its own doing.
-MAX_ATTEMPTS = 2
+#: A job whose engine or worker dies is begun again. The last attempt has no other last attempt
+#: beside it: a request that kills its engine then takes no innocent one down for good.
+MAX_ATTEMPTS = 3
 _STREAM_SLACK = 900
 # Beyond the deadline the engine itself ends a request; this only catches an engine that hangs.
 _HANG_GRACE = 4.0
@@ -82,6 +84,7 @@ class JobRunner:
         self._runs: dict[str, _Run] = {}
         self._lock = threading.Lock()
         self._is_draining = False
+        self._last_attempts = threading.Lock()
         self._publisher = Publisher(client, self._on_fenced)
         self._recorder = Recorder()
         self._leases = Leases(client, worker, instance, self._on_cancel, self._on_lost)
@@ -98,6 +101,7 @@ class JobRunner:
         """Write what is left to be written."""
         self._recorder.close(timeout)
         self._publisher.close(timeout)
+        self._leases.close()
 
     def run(self, job: GenerationJob) -> None:
         """Run one job to its end. A message for a job that runs elsewhere or has ended does nothing."""
@@ -121,8 +125,10 @@ class JobRunner:
 
     def _run_claimed(self, run: _Run) -> None:
         while True:
+            is_last = run.job.attempt >= MAX_ATTEMPTS
             try:
-                self._attempt(run)
+                with self._last_attempts if is_last else nullcontext():
+                    self._attempt(run)
                 return
             except EngineDiedError:
                 if run.is_lost:
@@ -130,8 +136,8 @@ class JobRunner:
                 if self._is_draining:
                     self._leases.release(run.job.job_id)  # the reaper begins it again
                     return
-                if run.job.attempt >= MAX_ATTEMPTS:
-                    message = "The engine died while it worked on this request, twice."
+                if is_last:
+                    message = "The engine died each time it worked on this request."
                     self._fail(run, ErrorCode.INFERENCE_FAILED, message)
                     return
                 logger.warning("job %s: the engine died, beginning again", run.job.job_id)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -76,6 +77,7 @@ class Leases:
         self._cancelled: set[str] = set()
         self._lock = threading.Lock()
         self._work = threading.Event()
+        self._is_closed = False
         threading.Thread(target=self._watch, name="leases", daemon=True).start()
 
     @property
@@ -114,19 +116,25 @@ class Leases:
             except redis.RedisError as error:
                 logger.warning("job %s: its lease was not freed: %s", job_id, error)
 
+    def close(self) -> None:
+        """Renew nothing any more: what is still held runs out."""
+        self._is_closed = True
+        self._work.set()
+
     def _watch(self) -> None:
-        pause = threading.Event()
-        while True:
+        while not self._is_closed:
             self._work.wait()  # no job, no polling
             try:
                 self._look()
             except redis.RedisError as error:
                 logger.warning("leases could not be renewed: %s", error)
-            pause.wait(_WATCH_INTERVAL)
+            time.sleep(_WATCH_INTERVAL)
 
     def _look(self) -> None:
         with self._lock:
             held = list(self._held.items())
+        if not held:
+            return
         pipeline = self._client.pipeline(transaction=False)
         for job_id, value in held:
             keys = JobKeys(job_id)

@@ -99,7 +99,11 @@ class Reaper:
     def _take_over(self, row: InferenceJob, lease: bytes | None) -> bool:
         """The worker of this attempt is dead."""
         if row.attempt >= MAX_ATTEMPTS:
-            self._end(row, ErrorCode.INFERENCE_FAILED, "The worker died on this request, twice.")
+            self._end(
+                row,
+                ErrorCode.INFERENCE_FAILED,
+                "The worker died each time it worked on this request.",
+            )
             return True
         job = next_attempt(row)
         if job is None:

@@ -1,0 +1,113 @@
+"""The cast: an admin, an operator, a member, a guest, each with a key; and a real Valkey."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from django.conf import settings as project_settings
+from django.test import Client
+
+from accounts.models import User
+from accounts.services import create_api_key, create_user
+from inference.catalog import sync_models
+from llamagpu.lib.redis_client import sync_client
+from llamagpu.supervisor.valkey import EmbeddedValkey, find_server
+from tests.environment import MODEL_ROOT
+
+PASSWORD = "correct horse battery staple"
+MODEL = "smollm2-135m-instruct"
+
+
+@dataclass(frozen=True)
+class Caller:
+    """One of the cast with a key: `caller.get(path)`, `caller.post(path, body)`."""
+
+    user: User
+    key: str
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.key}"}
+
+    def get(self, path: str) -> Any:
+        return Client().get(path, headers=self.headers)
+
+    def post(self, path: str, body: Any, **extra: Any) -> Any:
+        return Client().post(
+            path, data=body, content_type="application/json", headers=self.headers, **extra
+        )
+
+
+@pytest.fixture(autouse=True)
+def fast_passwords(settings: Any) -> None:
+    """Argon2 is slow on purpose; tests/accounts/test_passwords.py sees to the real one."""
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+@pytest.fixture(scope="session")
+def valkey() -> Iterator[str]:
+    """The address of a real server on a unix socket, the one that the settings name."""
+    config = project_settings.LLAMA
+    socket = config.data_dir / "run" / "valkey.sock"
+    server = EmbeddedValkey(config.data_dir, socket, find_server())
+    server.prepare()
+    process = subprocess.Popen(server.spec.command, stdout=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 30
+        while obstacle := server.obstacle():
+            assert time.monotonic() < deadline, obstacle
+            time.sleep(0.02)
+        yield project_settings.REDIS_URL
+    finally:
+        sync_client(project_settings.REDIS_URL).close()
+        process.terminate()
+        process.wait()
+
+
+@pytest.fixture
+def redis_client(valkey: str) -> Iterator[Any]:
+    """A client of an empty server."""
+    client = sync_client(valkey)
+    client.flushall()
+    yield client
+
+
+def make_caller(role: str, scopes: tuple[str, ...] = ()) -> Caller:
+    user = create_user(actor=None, username=f"the-{role}", password=PASSWORD, role=role)
+    _, key = create_api_key(actor=None, user=user, name="test", scopes=scopes)
+    return Caller(user, str(key))
+
+
+@pytest.fixture
+def admin(db: None) -> Caller:
+    return make_caller("admin")
+
+
+@pytest.fixture
+def operator(db: None) -> Caller:
+    return make_caller("operator")
+
+
+@pytest.fixture
+def member(db: None) -> Caller:
+    return make_caller("user")
+
+
+@pytest.fixture
+def guest(db: None) -> Caller:
+    return make_caller("guest")
+
+
+@pytest.fixture
+def model(db: None) -> Any:
+    """The built-in model's row; its files are really there."""
+    from inference.models import Model
+
+    assert (MODEL_ROOT / MODEL / "config.json").is_file(), "make setup puts the model there"
+    sync_models()
+    return Model.objects.get(slug=MODEL)

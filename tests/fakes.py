@@ -1,0 +1,115 @@
+"""An engine process without a model: speaks the real protocol, does what the prompt's text says.
+
+`python -m tests.fakes N` serves the socket number N. Prompts: `say a b c` answers word by word,
+`die` ends the process, `die once FILE` only the first time, `hang` never answers,
+`third` answers the third attempt only, `fail` fails.
+A model whose path ends in `broken` does not load.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from pathlib import Path
+
+from inference import wire
+from inference.protocol import (
+    Cancel,
+    Delta,
+    Drain,
+    Drained,
+    Exit,
+    Failed,
+    Finished,
+    FinishReason,
+    GetStats,
+    Hello,
+    Load,
+    Loaded,
+    LoadFailed,
+    LoadProgress,
+    Started,
+    Stats,
+    Submit,
+    Timings,
+    Usage,
+)
+from llamagpu.lib.error_codes import ErrorCode
+
+COMMAND = (sys.executable, "-m", "tests.fakes")
+
+
+class FakeEngine:
+    def __init__(self, channel: socket.socket) -> None:
+        self.channel = channel
+        self.hanging: set[str] = set()
+
+    def send(self, event: object) -> None:
+        wire.send(self.channel, event)
+
+    def serve(self) -> None:
+        self.send(Hello(os.getpid()))
+        while (command := wire.receive(self.channel)) is not None:
+            match command:
+                case Load():
+                    self.load(command)
+                case Submit():
+                    self.answer(command)
+                case Cancel() if command.request_id in self.hanging:
+                    self.hanging.discard(command.request_id)
+                    self.send(Failed(command.request_id, ErrorCode.CANCELLED, "cancelled"))
+                case GetStats():
+                    self.send(Stats(len(self.hanging), 0, 4, 0.0, 1, 2, 3, 4, 0.5, 1000))
+                case Drain() if not self.hanging:
+                    self.send(Drained())
+                case Exit():
+                    return
+
+    def load(self, command: Load) -> None:
+        self.send(LoadProgress("weights", 0.5))
+        if command.model_path.endswith("broken"):
+            self.send(LoadFailed(ErrorCode.MODEL_LOAD_FAILED, "model.safetensors is truncated"))
+            sys.exit(1)
+        self.send(Loaded("Fake", "cpu", "cpu", "float32", 100, 4, 10, 1, 4, 0.1))
+
+    def answer(self, command: Submit) -> None:
+        words = (command.prompt.text or "").split()
+        self.send(Started(command.request_id, len(words), 0.0))
+        match words:
+            case ["die", "once", path]:
+                if not Path(path).exists():
+                    Path(path).touch()
+                    self.send(Delta(command.request_id, "lost ", 1))
+                    os._exit(9)
+                self.say(command, ["alive"])
+            case ["die", *_]:
+                os._exit(9)
+            case ["third"] if command.request_id.endswith(".3"):
+                self.say(command, ["alive"])
+            case ["third"]:
+                self.hanging.add(command.request_id)
+            case ["hang", *_]:
+                self.send(Delta(command.request_id, "wait ", 1))
+                self.hanging.add(command.request_id)
+            case ["fail", *_]:
+                self.send(Failed(command.request_id, ErrorCode.INFERENCE_FAILED, "as asked"))
+            case _:
+                self.say(command, words[1:])
+
+    def say(self, command: Submit, words: list[str]) -> None:
+        for index, word in enumerate(words):
+            self.send(Delta(command.request_id, f"{word} ", index + 1))
+        self.send(
+            Finished(
+                command.request_id,
+                "".join(f"{word} " for word in words),
+                FinishReason.STOP,
+                Usage(2, len(words)),
+                Timings(0.0, 0.01, 0.02),
+            )
+        )
+
+
+if __name__ == "__main__":
+    FakeEngine(socket.socket(fileno=int(sys.argv[1]))).serve()

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from llamagpu.lib.config import LlamaConfig, redis_socket
+from llamagpu.lib.env import Env, EnvError, parse_size
+from llamagpu.lib.redis_urls import broker_url
+
+
+def test_a_secret_may_stand_in_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    path.write_text("from a file\n")
+    assert Env({"NAME_FILE": str(path)}).text("NAME") == "from a file"
+    assert Env({"NAME_FILE": str(path), "NAME": "direct"}).text("NAME") == "direct"
+
+
+def test_a_secret_file_that_is_missing_is_an_error() -> None:
+    with pytest.raises(EnvError, match="NAME_FILE=/nowhere"):
+        Env({"NAME_FILE": "/nowhere"}).text("NAME")
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("1024", 1024),
+        ("1KiB", 1024),
+        ("12GiB", 12 * 1024**3),
+        ("1.5 MB", 1_500_000),
+        ("2g", 2 * 1000**3),
+    ],
+)
+def test_sizes_are_read(text: str, size: int) -> None:
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "big", "-1", "0", "12XB", "1e9"])
+def test_what_is_no_size_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"size|over 0"):
+        parse_size(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("LLAMA_BACKEND", "tpu"),
+        ("LLAMA_PORT", "0"),
+        ("LLAMA_PORT", "http"),
+        ("LLAMA_PORT", "65536"),
+        ("LLAMA_MAX_MEMORY", "120%"),
+        ("LLAMA_MAX_MEMORY", "much"),
+        ("LLAMA_LOG_LEVEL", "loud"),
+        ("LLAMA_TRUSTED_PROXY", "maybe"),
+        ("LLAMA_JOB_TIMEOUT", "1501"),
+    ],
+)
+def test_a_wrong_setting_is_named(tmp_path: Path, name: str, value: str) -> None:
+    with pytest.raises(EnvError, match=f"{name}="):
+        LlamaConfig.from_env(Env({name: value}), tmp_path)
+
+
+def test_the_defaults_are_those_of_the_contract(tmp_path: Path) -> None:
+    config = LlamaConfig.from_env(Env({}), tmp_path)
+    assert (config.host, config.port, config.backend) == ("127.0.0.1", 5000, "auto")
+    assert config.data_dir == tmp_path / "var"
+    assert config.model_path == tmp_path / "var" / "models"
+    assert config.max_memory_share == 0.8
+    assert config.embedded_redis
+
+
+def test_a_model_path_that_is_one_model_names_the_default(tmp_path: Path) -> None:
+    folder = tmp_path / "My-Model"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    config = LlamaConfig.from_env(Env({"LLAMA_MODEL_PATH": str(folder)}), tmp_path)
+    assert config.default_model == "my-model"
+
+
+def test_a_long_data_directory_gets_a_short_socket(tmp_path: Path) -> None:
+    assert redis_socket(Path("/data")) == Path("/data/run/valkey.sock")
+    long = tmp_path / ("x" * 120)
+    assert len(str(redis_socket(long))) < 108
+    assert redis_socket(long) != redis_socket(tmp_path / ("y" * 120))
+
+
+@pytest.mark.parametrize(
+    ("given", "spelt"),
+    [
+        ("unix:///run/v.sock", "redis+socket:///run/v.sock?virtual_host=0"),
+        ("unix:///run/v.sock?db=3", "redis+socket:///run/v.sock?virtual_host=3"),
+        ("redis://host:6379/1", "redis://host:6379/1"),
+    ],
+)
+def test_the_broker_gets_its_own_spelling(given: str, spelt: str) -> None:
+    assert broker_url(given) == spelt
