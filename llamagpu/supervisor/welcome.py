@@ -12,8 +12,8 @@ from llamagpu.supervisor.preparation import FirstAdmin
 from llamagpu.supervisor.readiness import reachable_host
 
 _BODY = '{"text": "What is the capital of France?", "temperature": 0}'
-# What decides which database and pepper a second process finds, without any secret in it.
-_PASSED_ON = ("LLAMA_DATA_DIR", "DJANGO_SETTINGS_MODULE")
+# It decides which database and pepper a second process finds, and holds no secret itself.
+_PASSED_ON = ("LLAMA_DATA_DIR",)
 
 
 def base_url(config: LlamaConfig, host: str, port: int) -> str:
