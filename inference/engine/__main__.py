@@ -13,10 +13,11 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from inference.engine.config import BACKENDS, DTYPES, EngineConfig
 from inference.engine.errors import EngineError
-from inference.engine.startup import RunningEngine, start_engine
+from inference.engine.threads import calm_waiting_threads
 from inference.protocol import (
     Delta,
     EngineEvent,
@@ -27,6 +28,9 @@ from inference.protocol import (
     Submit,
 )
 from inference.wire import to_builtins
+
+if TYPE_CHECKING:
+    from inference.engine.startup import RunningEngine
 
 _REQUEST_ID = "command-line"
 _TIMEOUT = 3600.0
@@ -53,6 +57,9 @@ class _Conversation:
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit status."""
     options = _parse(arguments)
+    calm_waiting_threads()
+    from inference.engine.startup import start_engine
+
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     conversation = _Conversation(as_json=options.json)
     try:

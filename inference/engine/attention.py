@@ -33,7 +33,8 @@ GROUP = 4
 # Keywords that transformers hands through and that change nothing here.
 _HARMLESS = frozenset({
     "attention_mask", "cache_position", "dropout", "is_causal", "num_items_in_batch",
-    "output_attentions", "output_hidden_states", "position_ids", "return_dict", "use_cache",
+    "output_attentions", "output_hidden_states", "output_router_logits", "position_ids",
+    "return_dict", "use_cache",
 })  # fmt: skip
 
 

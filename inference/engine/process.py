@@ -23,6 +23,7 @@ from inference.engine.channel import Channel, leave
 from inference.engine.config import EngineConfig
 from inference.engine.errors import DeviceLost, LoadError
 from inference.engine.memory import resident_bytes
+from inference.engine.threads import calm_waiting_threads
 from inference.protocol import (
     Cancel,
     Drain,
@@ -167,6 +168,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--channel-fd", type=int, required=True)
     parser.add_argument("--log-level", default="INFO")
     options = parser.parse_args(arguments)
+    calm_waiting_threads()
     # Ctrl-C reaches the whole process group; the worker decides when its engines end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Whatever a library prints belongs in the log, not into a pipe that someone parses.
