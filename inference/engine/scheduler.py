@@ -18,15 +18,15 @@ from llamagpu.lib.error_codes import ErrorCode
 
 @dataclass(frozen=True, slots=True)
 class PrefillChunk:
-    """Positions `start` to `end` (exclusive) of a sequence. `start` is a multiple of TILE."""
+    """Positions `start` to `end` (exclusive) of a sequence. `start` is a multiple of TILE.
+
+    After the last chunk a token is sampled.
+    """
 
     sequence: Sequence
     start: int
     end: int
-
-    @property
-    def is_last(self) -> bool:
-        return self.end == self.sequence.num_tokens
+    is_last: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +167,7 @@ def _add_chunk(chunks: list[PrefillChunk], sequence: Sequence, budget: int) -> i
     if size == 0:
         return 0
     start = sequence.num_computed
-    chunks.append(PrefillChunk(sequence, start, start + size))
+    chunks.append(PrefillChunk(sequence, start, start + size, is_last=size == remaining))
     return budget - size
 
 

@@ -57,7 +57,7 @@ def _run_in_steps(runner: ModelRunner, token_ids: list[int]) -> torch.Tensor:
         timeout=0.0,
     )
     sequence.slot = 0
-    logits = runner.run(StepPlan(chunks=(PrefillChunk(sequence, 0, _NUM_PROMPT),)))
+    logits = runner.run(StepPlan(chunks=(PrefillChunk(sequence, 0, _NUM_PROMPT, is_last=True),)))
     for position in range(_NUM_PROMPT, len(token_ids)):
         sequence.output_ids.append(token_ids[position])
         sequence.num_computed = position

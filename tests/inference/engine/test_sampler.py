@@ -1,0 +1,224 @@
+"""Distributions against a plain reference, row by row, and rows that do not disturb each other."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from typing import Any
+
+import pytest
+import torch
+
+from inference.engine.detokenizer import TextAssembler
+from inference.engine.sampler import Sampler
+from inference.engine.sequence import Sequence
+from inference.protocol import SamplingParams
+
+VOCAB = 1000
+EOS = 999
+
+
+def make_sequence(slot: int = 0, prompt: list[int] | None = None, **params: Any) -> Sequence:
+    sequence = Sequence(
+        request_id=f"s{slot}",
+        prompt_ids=prompt or [1],
+        params=SamplingParams(**{"max_tokens": 10, "seed": slot, **params}),
+        text=TextAssembler(lambda ids: ""),
+        now=0.0,
+        timeout=1.0,
+    )
+    sequence.slot = slot
+    return sequence
+
+
+def make_sampler(num_slots: int = 8) -> Sampler:
+    return Sampler(num_slots=num_slots, vocab_size=VOCAB, eos_token_ids=(EOS,))
+
+
+def make_logits(rows: int, seed: int = 0, scale: float = 3.0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(rows, VOCAB, generator=generator) * scale
+
+
+def draw(sampler: Sampler, logits: torch.Tensor, sequences: list[Sequence]) -> list[int]:
+    return [token.token_id for token in sampler.sample(logits, sequences) if token is not None]
+
+
+def expected_distribution(row: torch.Tensor, params: SamplingParams) -> dict[int, float]:
+    """Temperature, top-k, top-p, min-p one after the other, in float64 over the sorted row."""
+    probabilities = torch.softmax(row.double() / params.temperature, dim=-1)
+    ranked = sorted(enumerate(probabilities.tolist()), key=lambda item: -item[1])
+    if params.top_k:
+        ranked = ranked[: params.top_k]
+    total = sum(p for _, p in ranked)
+    kept, mass = [], 0.0
+    for token_id, p in ranked:
+        if params.top_p < 1.0 and mass >= params.top_p * total:
+            break
+        kept.append((token_id, p))
+        mass += p
+    kept = [(token_id, p) for token_id, p in kept if p >= params.min_p * ranked[0][1]]
+    total = sum(p for _, p in kept)
+    return {token_id: p / total for token_id, p in kept}
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"temperature": 1.0},
+        {"temperature": 0.3},
+        {"temperature": 2.0, "top_k": 5},
+        {"temperature": 1.0, "top_k": 1},
+        {"temperature": 1.0, "top_p": 0.5},
+        {"temperature": 2.0, "top_p": 0.99},  # reaches beyond the sorted candidates
+        {"temperature": 2.0, "top_k": 600},
+        {"temperature": 2.0, "min_p": 0.05},
+        {"temperature": 2.0, "min_p": 0.00001},
+        {"temperature": 1.2, "top_k": 50, "top_p": 0.8, "min_p": 0.01},
+        {"temperature": 1.0, "top_p": 0.000001},
+    ],
+)
+def test_draws_follow_the_filtered_distribution(params: dict[str, Any]) -> None:
+    row = make_logits(1, scale=2.0)
+    expected = expected_distribution(row[0], SamplingParams(**params))
+    sequences = [make_sequence(slot, **params) for slot in range(400)]
+    counts: Counter[int] = Counter()
+    sampler = make_sampler(400)
+    for _ in range(25):
+        counts.update(draw(sampler, row.expand(400, -1), sequences))
+    num_draws = counts.total()
+    assert set(counts) <= set(expected), "a token that the filters had removed"
+    for token_id, probability in expected.items():
+        # Five standard deviations of a binomial count.
+        slack = 5 * math.sqrt(num_draws * probability * (1 - probability)) + 8
+        assert abs(counts[token_id] - num_draws * probability) <= slack
+
+
+def test_greedy_rows_take_the_best_token() -> None:
+    logits = make_logits(4)
+    sequences = [make_sequence(slot, temperature=0.0) for slot in range(4)]
+    assert draw(make_sampler(), logits, sequences) == logits.argmax(-1).tolist()
+
+
+@pytest.mark.parametrize("temperature", [1e-6, 1e-30, 5e-324])
+def test_a_tiny_temperature_is_greedy(temperature: float) -> None:
+    logits = make_logits(1)
+    assert draw(make_sampler(), logits, [make_sequence(temperature=temperature)]) == [
+        int(logits.argmax())
+    ]
+
+
+def test_a_row_depends_on_itself_alone() -> None:
+    logits = make_logits(6)
+    settings: list[dict[str, Any]] = [
+        {"temperature": 0.0},
+        {"temperature": 1.0},
+        {"temperature": 1.5, "top_k": 700},
+        {"temperature": 1.5, "top_p": 0.97},
+        {"temperature": 0.7, "min_p": 0.1, "logprobs": 4},
+        {"temperature": 1.0, "repetition_penalty": 1.5, "frequency_penalty": 1.0},
+    ]
+    together = draw(
+        make_sampler(),
+        logits,
+        [make_sequence(slot, **params) for slot, params in enumerate(settings)],
+    )
+    for slot, params in enumerate(settings):
+        sequence = make_sequence(slot, **params)
+        assert draw(make_sampler(), logits[slot : slot + 1], [sequence]) == [together[slot]]
+
+
+def test_the_same_seed_draws_the_same_tokens() -> None:
+    logits = make_logits(1)
+    runs = []
+    for _ in range(2):
+        sampler, sequence = make_sampler(), make_sequence(temperature=2.0, seed=7)
+        runs.append([draw(sampler, logits, [sequence])[0] for _ in range(20)])
+    assert runs[0] == runs[1]
+    assert len(set(runs[0])) > 5
+
+
+def test_penalties_equal_their_formulas() -> None:
+    logits = make_logits(1)
+    sequence = make_sequence(
+        prompt=[3, 4],
+        temperature=0.0,
+        repetition_penalty=1.3,
+        presence_penalty=0.5,
+        frequency_penalty=0.25,
+    )
+    sampler = make_sampler()
+    counts: Counter[int] = Counter()
+    for _ in range(30):
+        values = logits[0].clone()
+        for token_id in {3, 4, *counts}:
+            values[token_id] = (
+                values[token_id] / 1.3 if values[token_id] > 0 else values[token_id] * 1.3
+            )
+        for token_id, count in counts.items():
+            values[token_id] -= 0.25 * count + 0.5
+        (token_id,) = draw(sampler, logits, [sequence])
+        assert token_id == int(values.argmax())
+        counts[token_id] += 1
+    assert len(counts) > 1
+
+
+def test_penalties_start_afresh_when_a_slot_changes_hands() -> None:
+    logits = make_logits(1)
+    sampler = make_sampler()
+    params = {"temperature": 0.0, "frequency_penalty": 2.0}
+    first = [draw(sampler, logits, [make_sequence(0, **params)])[0] for _ in range(3)]
+    assert len(set(first)) == 1
+
+
+def test_the_end_token_cannot_come_before_min_tokens() -> None:
+    logits = make_logits(2)
+    logits[:, EOS] = 100.0
+    sequences = [make_sequence(0, temperature=0.0, min_tokens=2), make_sequence(1, temperature=0.0)]
+    sampler = make_sampler()
+    assert (draw(sampler, logits, sequences)[0] == EOS, draw(sampler, logits, sequences)[1]) == (
+        False,
+        EOS,
+    )
+    sequences[0].output_ids = [1, 2]
+    assert draw(sampler, logits, sequences) == [EOS, EOS]
+
+
+def test_logprobs_are_those_of_the_plain_logits() -> None:
+    logits = make_logits(2)
+    sequences = [
+        make_sequence(0, temperature=0.5, top_k=3, logprobs=2, frequency_penalty=1.0),
+        make_sequence(1, temperature=1.0),
+    ]
+    first, second = make_sampler().sample(logits, sequences)
+    assert first is not None
+    assert second is not None
+    reference = torch.log_softmax(logits[0], dim=-1)
+    assert first.logprob == pytest.approx(float(reference[first.token_id]), abs=1e-5)
+    values, ids = reference.topk(2)
+    assert [token_id for token_id, _ in first.top] == ids.tolist()
+    assert [value for _, value in first.top] == pytest.approx(values.tolist(), abs=1e-5)
+    assert (second.logprob, second.top) == (None, ())
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_a_row_that_is_not_finite_gets_no_token(value: float, temperature: float) -> None:
+    logits = make_logits(3)
+    logits[1, 5] = value
+    sequences = [make_sequence(slot, temperature=temperature) for slot in range(3)]
+    tokens = make_sampler().sample(logits, sequences)
+    assert [token is None for token in tokens] == [False, True, False]
+
+
+def test_tokens_with_no_probability_are_never_drawn() -> None:
+    logits = torch.full((1, VOCAB), -math.inf)
+    logits[0, 10] = 0.0
+    logits[0, 20] = 0.0
+    sequences = [make_sequence(slot, temperature=1.0) for slot in range(50)]
+    drawn = draw(make_sampler(50), logits.expand(50, -1), sequences)
+    assert set(drawn) == {10, 20}
+
+
+def test_no_rows_no_tokens() -> None:
+    assert make_sampler().sample(torch.empty(0, VOCAB), []) == []
