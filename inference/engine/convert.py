@@ -165,7 +165,7 @@ def _write_manifest(folder: Path, gguf: Path, source_sha256: str, progress: Prog
             "bytes": gguf.stat().st_size,
         },
         "converted_with": {
-            "torch": torch.__version__,
+            "torch": str(torch.__version__),
             "transformers": transformers.__version__,
         },
         "files": hashes,

@@ -47,7 +47,7 @@ class CpuBackend(TorchBackend):
             "instruction_set": torch.backends.cpu.get_cpu_capability(),
             "dtypes": ["float32", "bfloat16", "float16"],
             "memory_free_bytes": available_bytes(),
-            "torch": torch.__version__,
+            "torch": str(torch.__version__),
         }
 
     def get_metrics(self) -> dict[str, Any]:

@@ -55,7 +55,7 @@ class CudaBackend(TorchBackend):
             "dtypes": ["bfloat16", "float16", "float32"],
             "memory_free_bytes": free,
             "memory_total_bytes": total,
-            "torch": torch.__version__,
+            "torch": str(torch.__version__),
         }
 
     def get_metrics(self) -> dict[str, Any]:
