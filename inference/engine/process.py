@@ -80,10 +80,9 @@ class EngineProcess:
         return self._serve()
 
     def _load(self, command: Load) -> None:
-        from inference.engine.startup import start_engine
-
-        started = time.monotonic()
         config = EngineConfig.from_load(command)
+        started = time.monotonic()
+        from inference.engine.startup import start_engine
 
         def progress(stage: str, fraction: float) -> None:
             self._channel.send([LoadProgress(stage, fraction)])

@@ -48,6 +48,8 @@ _PROJECT_ROOT = Path(__file__).resolve().parents[2]
 _INHERITED = {"PATH", "HOME", "LANG", "TMPDIR", "TZ", "VIRTUAL_ENV", "PYTHONPATH", "USER"}
 _INHERITED_PREFIXES = ("LC_", "LD_", "CUDA_", "NVIDIA_", "HIP_", "ROCR_", "HSA_", "OMP_", "TORCH")
 _SEND_TIMEOUT = 10
+# By number: whoever runs us may have put something else into sys.stderr.
+_STDERR = 2
 
 #: Starts an engine; the number of the inherited socket follows.
 ENGINE_COMMAND = (sys.executable, "-m", "inference.engine.process", "--channel-fd")
@@ -119,7 +121,7 @@ class EngineProcess:
                 [*command, str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
-                stdout=sys.stderr,
+                stdout=_STDERR,  # what a library prints belongs into the log
                 env=engine_environment(),
                 cwd=_PROJECT_ROOT,
             )

@@ -9,17 +9,19 @@ import logging
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
 from django.db import InterfaceError, OperationalError
-from django.http import Http404, HttpRequest, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponseBase, JsonResponse
 from rest_framework import exceptions
 from rest_framework.response import Response
 
 from llamagpu.lib.error_codes import ErrorCode
 
 logger = logging.getLogger(__name__)
+
+AnyResponse = TypeVar("AnyResponse", bound=HttpResponseBase)
 
 _DRF_CODES: tuple[tuple[type[Exception], ErrorCode], ...] = (
     (exceptions.NotAuthenticated, ErrorCode.AUTHENTICATION_FAILED),
@@ -74,7 +76,13 @@ def error_body(
 def error_response(request: HttpRequest, error: AppError) -> JsonResponse:
     """The envelope as an answer, for code outside a REST view."""
     body = error_body(request_id_of(request), error.code, error.message, error.details)
-    return JsonResponse(body, status=error.code.http_status, headers=error.headers)
+    return without_log(JsonResponse(body, status=error.code.http_status, headers=error.headers))
+
+
+def without_log(response: AnyResponse) -> AnyResponse:
+    """Keeps Django from logging an answer that is as it should be, e.g. a 503 of a probe."""
+    response._has_been_logged = True  # type: ignore[attr-defined]
+    return response
 
 
 def request_id_of(request: Any) -> str:
@@ -99,7 +107,7 @@ def render_exception(exc: Exception, context: Mapping[str, Any]) -> Response:
     if wait:
         headers["Retry-After"] = str(int(wait) + 1)
     body = error_body(request_id_of(context["request"]), error.code, error.message, error.details)
-    return Response(body, status=error.code.http_status, headers=headers)
+    return without_log(Response(body, status=error.code.http_status, headers=headers))
 
 
 def internal_error() -> AppError:

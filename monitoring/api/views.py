@@ -12,6 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from llamagpu.http.errors import without_log
 from llamagpu.http.permissions import READ_MONITORING, Public, declare_access
 from monitoring.health import check_health
 from monitoring.snapshot import take_snapshot
@@ -43,4 +44,4 @@ def readyz(request: HttpRequest) -> JsonResponse:
         "probes": [asdict(probe) for probe in probes],
         "reasons": [f"{probe.name}: {probe.detail}" for probe in probes if not probe.healthy],
     }
-    return JsonResponse(body, status=200 if ready else 503)
+    return without_log(JsonResponse(body, status=200 if ready else 503))
