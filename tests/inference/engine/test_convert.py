@@ -31,7 +31,7 @@ TEMPLATE = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
 
 def write_gguf(file: Path, *, pre: str = "smollm", scale: float = 0.1) -> np.ndarray[Any, Any]:
     """A random llama of a few thousand weights, most of them Q8_0; its embedding."""
-    tokens = [*sorted(pre_tokenizers.ByteLevel.alphabet()), "<end>"]
+    tokens = [*sorted(pre_tokenizers.ByteLevel.alphabet()), "ab", "<end>"]
     writer = gguf.GGUFWriter(file, "llama")
     writer.add_context_length(128)
     writer.add_embedding_length(WIDTH)
@@ -45,9 +45,9 @@ def write_gguf(file: Path, *, pre: str = "smollm", scale: float = 0.1) -> np.nda
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre(pre)
     writer.add_token_list(tokens)
-    writer.add_token_types([1] * 256 + [3])
+    writer.add_token_types([1] * 257 + [3])
     writer.add_token_merges(["a b"])
-    writer.add_eos_token_id(256)
+    writer.add_eos_token_id(257)
     writer.add_chat_template(TEMPLATE)
     source = np.random.default_rng(0)
 
@@ -101,8 +101,8 @@ def test_a_gguf_becomes_a_folder_that_is_served(tmp_path: Path) -> None:
     assert [entry.name for entry in out.parent.iterdir()] == ["tiny"]
 
     files = read_model_files(out)
-    assert (files.num_layers, files.vocab_size, files.stored_dtype) == (LAYERS, 257, "F16")
-    assert files.eos_token_ids == (256,)
+    assert (files.num_layers, files.vocab_size, files.stored_dtype) == (LAYERS, 258, "F16")
+    assert files.eos_token_ids == (257,)
     weights = load_file(out / "model.safetensors")
     stored = weights["model.embed_tokens.weight"].float().numpy()
     assert np.allclose(stored, embedding, rtol=2**-11, atol=1e-7)
