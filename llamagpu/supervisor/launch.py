@@ -41,6 +41,7 @@ def serve(options: ServeOptions, console: Console, announce: Callable[[str], Non
     check_address_is_free(options.host, options.port)
     with DataLock(config.data_dir), Supervisor(console) as supervisor:
         with supervisor.setting_up():
+            preparation.check_backend()
             preparation.check_database()
         _start_redis(config, supervisor)
         with supervisor.setting_up():

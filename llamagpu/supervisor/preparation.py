@@ -31,6 +31,14 @@ class FirstAdmin:
     password_file: str | None
 
 
+def check_backend() -> None:
+    """Raises StartError when LLAMA_BACKEND asks for what this machine has not."""
+    try:
+        call_command("doctor", backend=True)
+    except CommandError as error:
+        raise StartError(str(error)) from error
+
+
 def check_database() -> None:
     """Raises StartError when the database does not answer."""
     try:
