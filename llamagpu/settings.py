@@ -11,7 +11,7 @@ import dj_database_url
 from csp.constants import NONE, SELF
 
 from llamagpu.lib.config import LlamaConfig
-from llamagpu.lib.env import Env
+from llamagpu.lib.env import Env, EnvError
 from llamagpu.lib.log_format import logging_config
 from llamagpu.lib.redis_urls import broker_url
 from llamagpu.lib.secret_files import read_or_create
@@ -96,7 +96,10 @@ _SQLITE_OPTIONS = {
     ),
 }
 _database_url = _env.text("DATABASE_URL") or f"sqlite:///{LLAMA.data_dir / 'db.sqlite3'}"
-_database = dj_database_url.parse(_database_url)
+try:
+    _database = dj_database_url.parse(_database_url)
+except (ValueError, KeyError) as error:
+    raise EnvError(f"DATABASE_URL: {error}") from error
 if _database["ENGINE"].endswith("sqlite3"):
     _database["OPTIONS"] = _SQLITE_OPTIONS
     _database["TEST"] = {"NAME": str(LLAMA.data_dir / "test.sqlite3")}

@@ -42,16 +42,28 @@ class _Conversation:
     def __init__(self, *, as_json: bool) -> None:
         self._as_json = as_json
         self.outcome: Finished | Failed | None = None
+        self.is_reader_gone = False
         self.running: RunningEngine | None = None
 
     def emit(self, events: list[EngineEvent]) -> None:
         for event in events:
             if isinstance(event, Delta) and not self._as_json:
-                print(event.text, end="", flush=True)
+                self._show(event.text)
             elif isinstance(event, Finished | Failed):
                 self.outcome = event
-                if self.running is not None:
-                    self.running.engine.stop()
+                self._stop()
+
+    def _show(self, text: str) -> None:
+        try:
+            print(text, end="", flush=True)
+        except BrokenPipeError:
+            # As with `| head`: whoever reads has seen enough.
+            self.is_reader_gone = True
+            self._stop()
+
+    def _stop(self) -> None:
+        if self.running is not None:
+            self.running.engine.stop()
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -74,8 +86,8 @@ def main(arguments: list[str] | None = None) -> int:
         return _complain(error.message)
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:
-        # The reader of our output has seen enough; Python must not complain once more at exit.
+    if conversation.is_reader_gone:
+        # Python flushes at exit and would complain once more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     outcome = conversation.outcome

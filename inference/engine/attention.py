@@ -9,8 +9,8 @@ where two tokens are nearly equal. Kernels round differently for different shape
 sees shapes that depend on its own sequence alone: decode rows read a multiple of TILE positions and
 pad their query heads to GROUP rows (measured: with float32 on AVX-512, results are then bit-equal
 for any batch size, cache length and slot); prompts are computed in tiles at fixed positions, each a
-call of its own; and the runner pads the row to MIN_ROWS tokens, below which matrix products take
-another path. Mixture-of-experts layers group rows by expert and keep some dependence.
+call of its own; and the row is padded to a multiple of ROW_MULTIPLE tokens, since matrix products
+round odd last rows differently. Mixture-of-experts layers group rows by expert and keep some dependence.
 """
 
 from __future__ import annotations

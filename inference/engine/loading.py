@@ -174,5 +174,5 @@ def _one_line(error: BaseException) -> str:
 
 def quieten_transformers() -> None:
     """No progress bars and no advice on the engine's stderr."""
-    transformers.utils.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()

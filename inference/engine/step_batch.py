@@ -12,9 +12,10 @@ import torch
 from inference.engine.config import TILE
 from inference.engine.scheduler import StepPlan
 
-# Fewer than 4 rows take another path through the matrix kernels and round differently; 8 are faster
-# than 4.
-MIN_ROWS = 8
+# Rows of a step are padded to a multiple of this. The matrix kernels treat the last few rows of an
+# odd number apart and round them differently (measured: 1 to 3 and 9 to 11 rows on AVX-512), and 8
+# rows cost no more than 4.
+ROW_MULTIPLE = 8
 # A gather copies the keys and values of a step; reading idle slots in between costs as much.
 _MAX_SPAN_PER_DECODE = 2
 
@@ -65,13 +66,12 @@ class StepBatch:
                 sampled_rows.append(len(token_ids) - 1)
         self.num_rows = len(token_ids)
         self.num_sampled = len(sampled_rows)
-        padding = [0] * (MIN_ROWS - self.num_rows)
-        self.input_ids = self._tensor(token_ids + padding)
-        self.padded_positions = self._tensor(positions + padding)
+        self.input_ids = self._tensor(_pad(token_ids))
+        self.padded_positions = self._tensor(_pad(positions))
         self.positions = self.padded_positions[: self.num_rows]
         self.slots = self._tensor(slots)
-        # The head's product is padded like all others; a step of mere chunks needs no logits.
-        self.sampled_rows = self._tensor(sampled_rows + [0] * (MIN_ROWS - self.num_sampled))
+        # The head's product is padded like all others, though a step of mere chunks needs none.
+        self.sampled_rows = self._tensor(_pad(sampled_rows))
         self._plan_decode(slots[: self.num_decodes], positions[: self.num_decodes])
         self._masks: dict[tuple[object, ...], torch.Tensor] = {}
 
@@ -115,6 +115,11 @@ class StepBatch:
 
     def _tensor(self, values: list[int] | range) -> torch.Tensor:
         return torch.tensor(values, dtype=torch.int64, device=self.device)
+
+
+def _pad(values: list[int]) -> list[int]:
+    """`values` and zeros up to a multiple of ROW_MULTIPLE, and at least that many."""
+    return values + [0] * (max(1, -(-len(values) // ROW_MULTIPLE)) * ROW_MULTIPLE - len(values))
 
 
 def _visible(rows: torch.Tensor, places: torch.Tensor, window: int | None) -> torch.Tensor:

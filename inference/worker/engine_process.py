@@ -99,6 +99,7 @@ class EngineProcess:
         command: Sequence[str] = ENGINE_COMMAND,
     ) -> None:
         self.slug = slug
+        self._model_path = load.model_path
         self.state = ModelState.LOADING
         self.progress = LoadProgress("starting", 0.0)
         self.info: Loaded | None = None
@@ -227,7 +228,10 @@ class EngineProcess:
                 self.info, self.state = event, ModelState.READY
                 self._settled.set()
             case LoadFailed():
-                self.error, self.state = event, ModelState.FAILED
+                # Callers read this: they know the model by its name, not by the server's folders.
+                message = event.message.replace(self._model_path, self.slug)
+                logger.error("'%s' could not be loaded: %s", self.slug, event.message)
+                self.error, self.state = LoadFailed(event.code, message), ModelState.FAILED
                 self._settled.set()
             case Drained():
                 self._drained.set()

@@ -55,12 +55,14 @@ class Stack:
             text=True,
             start_new_session=True,
         )
-        threading.Thread(target=self._collect, daemon=True).start()
+        self._reader = threading.Thread(target=self._collect, daemon=True)
+        self._reader.start()
 
     def _collect(self) -> None:
         assert self.process.stdout
-        for line in self.process.stdout:
-            self.lines.append(line)
+        with self.process.stdout:
+            for line in self.process.stdout:
+                self.lines.append(line)
 
     def wait_ready(self) -> None:
         wait_until(lambda: self.process.poll() is not None or self.probe() == 200, "ready", 180)
@@ -130,6 +132,7 @@ class Stack:
         family = [child.pid for child in psutil.Process(self.process.pid).children(recursive=True)]
         self.process.send_signal(signal.SIGTERM)
         self.process.wait(60)
+        self._reader.join(60)
         return family
 
 

@@ -43,3 +43,22 @@ def test_errors_are_one_line_on_stderr(tiny_model: Path, tmp_path: Path) -> None
         assert done.stderr.startswith("error: ")
         assert reason in done.stderr
         assert done.stderr.count("\n") == 1
+
+
+def test_a_reader_that_leaves_ends_it_quietly(tiny_model: Path) -> None:
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "inference.engine", "--threads", "1"),
+            *("--model", str(tiny_model), "--max-tokens", "500", "一"),
+        ],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    assert process.wait(60) == 0
+    assert process.stderr.read() == ""
+    process.stderr.close()
