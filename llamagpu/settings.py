@@ -14,7 +14,6 @@ from llamagpu.lib.config import LlamaConfig
 from llamagpu.lib.env import Env, EnvError
 from llamagpu.lib.log_format import logging_config
 from llamagpu.lib.redis_urls import broker_url
-from llamagpu.lib.secret_files import read_or_create
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 _env = Env()
@@ -23,10 +22,10 @@ _public = urlsplit(LLAMA.public_url)
 _https = _public.scheme == "https"
 
 # ------------------------------------------------------------------ secrets and hosts
-SECRET_KEY = _env.text("DJANGO_SECRET_KEY") or read_or_create(LLAMA.data_dir / "secret_key")
+SECRET_KEY = _env.secret("DJANGO_SECRET_KEY", LLAMA.data_dir / "secret_key")
 SECRET_KEY_FALLBACKS = list(_env.words("DJANGO_SECRET_KEY_FALLBACKS"))
 # API keys are stored as HMACs under this pepper: changing it voids every key.
-API_KEY_PEPPER = _env.text("LLAMA_KEY_PEPPER") or read_or_create(LLAMA.data_dir / "key_pepper")
+API_KEY_PEPPER = _env.secret("LLAMA_KEY_PEPPER", LLAMA.data_dir / "key_pepper")
 INITIAL_ADMIN_PASSWORD = _env.text("LLAMA_ADMIN_PASSWORD")
 DEBUG = False
 ALLOWED_HOSTS = list(

@@ -175,19 +175,20 @@ def _attend_tile(
     query: torch.Tensor,  # [t, heads, D], at most TILE rows
     keys: torch.Tensor,  # [Hkv, L, D]
     values: torch.Tensor,  # [Hkv, L, Dv]
-    mask: torch.Tensor,  # [t, L]
+    mask: torch.Tensor,  # [t padded, L]
     rule: LayerRule,
 ) -> torch.Tensor:  # [t, heads, Dv]
+    num_rows, num_heads, width = query.shape
     num_kv_heads = keys.shape[0]
-    group = query.shape[1] // num_kv_heads
-    # [Hkv, group, t, D]: the kv heads are the batch, and their keys are shared without a copy.
-    grouped = (
-        query.reshape(-1, num_kv_heads, group, query.shape[-1]).permute(1, 2, 0, 3).contiguous()
-    )
+    group = num_heads // num_kv_heads
+    # The kv heads are the batch, and their keys are shared without a copy.
+    grouped = query.new_zeros(num_kv_heads, group, mask.shape[0], width)
+    by_head = query.reshape(num_rows, num_kv_heads, group, width).permute(1, 2, 0, 3)
+    grouped[:, :, :num_rows] = by_head
     shared_keys = keys.unsqueeze(1).expand(-1, group, -1, -1)
     shared_values = values.unsqueeze(1).expand(-1, group, -1, -1)
     output = _scores_to_output(grouped, shared_keys, shared_values, mask, rule)
-    return output.permute(2, 0, 1, 3).flatten(1, 2)
+    return output[:, :, :num_rows].permute(2, 0, 1, 3).flatten(1, 2)
 
 
 def _scores_to_output(

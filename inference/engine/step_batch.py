@@ -29,6 +29,11 @@ class Tile:
     slot: int
     start: int
 
+    @property
+    def num_padded(self) -> int:
+        """Rows that its attention computes: a multiple of ROW_MULTIPLE, never beyond the tile."""
+        return -(-self.num_rows // ROW_MULTIPLE) * ROW_MULTIPLE
+
     def first_key(self, window: int | None) -> int:
         """The first position, a multiple of TILE, that any of the rows may attend to."""
         if window is None:
@@ -103,12 +108,12 @@ class StepBatch:
         return self._masks[key]
 
     def tile_mask(self, tile: Tile, window: int | None, dtype: torch.dtype) -> torch.Tensor:
-        """[rows of the tile, keys from `first_key` to the tile's end]."""
-        key = (tile.start, tile.num_rows, window, dtype)
+        """[padded rows of the tile, keys from `first_key` to the tile's end]."""
+        key = (tile.start, tile.num_padded, window, dtype)
         if key not in self._masks:
             first = tile.first_key(window)
             places = torch.arange(first, tile.start + TILE, device=self.device)
-            rows = torch.arange(tile.start, tile.start + tile.num_rows, device=self.device)
+            rows = torch.arange(tile.start, tile.start + tile.num_padded, device=self.device)
             visible = _visible(rows[:, None], places[None, :], window)
             self._masks[key] = _additive(visible, dtype)
         return self._masks[key]

@@ -11,6 +11,8 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from llamagpu.lib.secret_files import read_or_create
+
 _SIZE_UNITS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "t": 1000**4}
 _BINARY_UNITS = {"ki": 1024, "mi": 1024**2, "gi": 1024**3, "ti": 1024**4}
 _TRUE = {"1", "true", "yes", "on"}
@@ -39,6 +41,13 @@ class Env:
             return Path(path).read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
             raise EnvError(f"{name}_FILE={path}: the file cannot be read: {error}") from error
+
+    def secret(self, name: str, path: Path) -> str:
+        """The value, or a random one that is made once and kept in `path`."""
+        try:
+            return self.text(name) or read_or_create(path)
+        except (OSError, ValueError) as error:
+            raise EnvError(f"{name} is not set and its file cannot be used: {error}") from error
 
     def is_set(self, name: str) -> bool:
         return bool(self.text(name))

@@ -21,6 +21,13 @@ def test_a_secret_file_that_is_missing_is_an_error() -> None:
         Env({"NAME_FILE": "/nowhere"}).text("NAME")
 
 
+def test_a_secret_that_cannot_be_kept_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(EnvError, match="NAME is not set"):
+        Env({}).secret("NAME", tmp_path / "file" / "secret")
+    assert Env({"NAME": "given"}).secret("NAME", tmp_path / "file" / "secret") == "given"
+
+
 @pytest.mark.parametrize(
     ("text", "size"),
     [
