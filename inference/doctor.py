@@ -43,8 +43,7 @@ class BackendProbeError(Exception):
 def examine() -> list[Finding]:
     """Every finding, in the order in which they matter."""
     return [
-        _backend(),
-        *_rejected_backends(),
+        *_backends(),
         _probe("database", probe_database),
         _probe("redis", probe_redis, is_required=False),
         _default_model(),
@@ -80,35 +79,33 @@ def missing_backend() -> str:
     if wanted in ("auto", "cpu"):
         return ""
     try:
-        found = probe_backends()
+        return _missing_in(probe_backends())
     except BackendProbeError as error:
         return f"LLAMA_BACKEND={wanted}: {error}"
-    if found["selected"] == wanted or wanted not in found["rejected"]:
+
+
+def _missing_in(found: dict[str, Any]) -> str:
+    wanted = settings.LLAMA.backend
+    reason = found["rejected"].get(wanted)
+    if reason is None or found["selected"] == wanted:
         return ""
-    reason = found["rejected"][wanted]
     return f"LLAMA_BACKEND={wanted}: {reason}. Mend that, or set LLAMA_BACKEND=auto."
 
 
-def _backend() -> Finding:
-    missing = missing_backend()
-    if missing:
-        return Finding("backend", False, missing)
+def _backends() -> list[Finding]:
+    """The one that will be used, then each rejected one with its reason."""
     try:
         found = probe_backends()
     except BackendProbeError as error:
-        return Finding("backend", False, str(error))
+        return [Finding("backend", False, str(error))]
     facts = ", ".join(f"{name}={value}" for name, value in found["capabilities"].items())
-    return Finding("backend", True, f"{found['selected']} ({facts})")
-
-
-def _rejected_backends() -> list[Finding]:
-    try:
-        rejected = probe_backends()["rejected"]
-    except BackendProbeError:
-        return []
+    missing = _missing_in(found)
     return [
-        Finding(f"backend {name}", False, reason, is_required=False)
-        for name, reason in rejected.items()
+        Finding("backend", not missing, missing or f"{found['selected']} ({facts})"),
+        *(
+            Finding(f"backend {name}", False, reason, is_required=False)
+            for name, reason in found["rejected"].items()
+        ),
     ]
 
 
