@@ -5,12 +5,11 @@ chunks. transformers calls `attend` once per layer with the whole row; position 
 turned the keys, so only here does it matter which token belongs to whom.
 
 **What else is in the batch must not change a sequence's numbers**, or greedy answers would flip
-where two tokens are nearly equal. Kernels round differently for different shapes, so every token
-sees shapes that depend on its own sequence alone: decode rows read a multiple of TILE positions and
-pad their query heads to GROUP rows (measured: with float32 on AVX-512, results are then bit-equal
-for any batch size, cache length and slot); prompts are computed in tiles at fixed positions, each a
-call of its own; and the row is padded to a multiple of ROW_MULTIPLE tokens, since matrix products
-round odd last rows differently. Mixture-of-experts layers group rows by expert and keep some dependence.
+where two tokens are nearly equal. So every token sees shapes that follow from its own sequence
+alone, or whose difference is known not to matter (`inference.engine.tiling`): decode rows read
+rounded lengths and pad their query heads, prompts are computed in tiles at fixed positions, each a
+call of its own, and the row as a whole is padded. Mixture-of-experts layers group rows by expert
+and keep some dependence.
 """
 
 from __future__ import annotations
@@ -21,15 +20,14 @@ from typing import Any, Protocol
 import torch
 import torch.nn.functional as F
 
-from inference.engine.config import TILE
 from inference.engine.errors import LoadError
 from inference.engine.kv_cache.slotted import SlottedKVCache
 from inference.engine.step_batch import StepBatch
+from inference.engine.tiling import TILE, pad_group
 
 # No "flash", "sdpa" or "flex_attention" in it: transformers looks for those words, and it builds no
 # mask for a name that its mask registry lacks.
 ATTENTION_NAME = "llamagpu_slotted"
-GROUP = 4
 # Keywords that transformers hands through and that change nothing here.
 _HARMLESS = frozenset({
     "attention_mask", "cache_position", "dropout", "is_causal", "num_items_in_batch",
@@ -163,8 +161,7 @@ class SlottedAttention:
             keys, values = keys[taken, :, :length], values[taken, :, :length]
         num_kv_heads = keys.shape[1]
         group = query.shape[1] // num_kv_heads
-        padded = -(-group // GROUP) * GROUP
-        grouped = query.new_zeros(keys.shape[0], num_kv_heads, padded, query.shape[-1])
+        grouped = query.new_zeros(keys.shape[0], num_kv_heads, pad_group(group), query.shape[-1])
         grouped[rows, :, :group] = query.reshape(-1, num_kv_heads, group, query.shape[-1])
         mask = batch.decode_mask(rule.window, query.dtype)  # [span, 1, 1, length]
         output = _scores_to_output(grouped, keys, values, mask, rule)

@@ -6,9 +6,10 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from inference.engine.config import TILE, EngineConfig
+from inference.engine.config import EngineConfig
 from inference.engine.errors import LoadError
 from inference.engine.kv_cache.base import LayerShape
+from inference.engine.tiling import TILE, read_length
 from llamagpu.lib.error_codes import ErrorCode
 
 logger = logging.getLogger(__name__)
@@ -20,14 +21,14 @@ _GIB = 1024**3
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """`slot_len` is `max_model_len` rounded up to whole tiles."""
+    """`slot_len` is what a step may read of a slot for `max_model_len` tokens."""
 
     num_slots: int
     max_model_len: int
 
     @property
     def slot_len(self) -> int:
-        return -(-self.max_model_len // TILE) * TILE
+        return read_length(self.max_model_len)
 
 
 def check_weights_fit(num_parameters: int, dtype_bytes: int, free_bytes: int | None) -> None:

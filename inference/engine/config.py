@@ -5,13 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from inference.engine.errors import LoadError
+from inference.engine.tiling import TILE
 from inference.protocol import Load
 from llamagpu.lib.error_codes import ErrorCode
 
-# Prompts are computed in pieces that start at multiples of this many tokens, and caches are read in
-# multiples of it. Fixed borders are what makes a token's rounding independent of the other requests
-# (see `inference.engine.attention`), and 64 keeps the kernels' vector lanes full.
-TILE = 64
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 BACKENDS = ("auto", "cuda", "rocm", "cpu")
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 import heapq
 from dataclasses import dataclass
 
-from inference.engine.config import TILE
 from inference.engine.errors import RequestError
 from inference.engine.kv_cache.base import CacheAccounting
 from inference.engine.sequence import Sequence, SequenceState
+from inference.engine.tiling import TILE
 from llamagpu.lib.error_codes import ErrorCode
 
 

@@ -9,13 +9,9 @@ from dataclasses import dataclass
 
 import torch
 
-from inference.engine.config import TILE
 from inference.engine.scheduler import StepPlan
+from inference.engine.tiling import TILE, pad_rows, read_length
 
-# Rows of a step are padded to a multiple of this. The matrix kernels treat the last few rows of an
-# odd number apart and round them differently (measured: 1 to 3 and 9 to 11 rows on AVX-512), and 8
-# rows cost no more than 4.
-ROW_MULTIPLE = 8
 # A gather copies the keys and values of a step; reading idle slots in between costs as much.
 _MAX_SPAN_PER_DECODE = 2
 
@@ -32,7 +28,7 @@ class Tile:
     @property
     def num_padded(self) -> int:
         """Rows that its attention computes: a multiple of ROW_MULTIPLE, never beyond the tile."""
-        return -(-self.num_rows // ROW_MULTIPLE) * ROW_MULTIPLE
+        return pad_rows(self.num_rows)
 
     def first_key(self, window: int | None) -> int:
         """The first position, a multiple of TILE, that any of the rows may attend to."""
@@ -87,7 +83,7 @@ class StepBatch:
         self.decode_rows = self._tensor(range(len(slots)))
         if not slots:
             return
-        self.decode_length = (max(positions) // TILE + 1) * TILE
+        self.decode_length = read_length(max(positions) + 1)
         low, high = min(slots), max(slots) + 1
         if high - low <= _MAX_SPAN_PER_DECODE * len(slots):
             self.decode_span = slice(low, high)
@@ -124,7 +120,7 @@ class StepBatch:
 
 def _pad(values: list[int]) -> list[int]:
     """`values` and zeros up to a multiple of ROW_MULTIPLE, and at least that many."""
-    return values + [0] * (max(1, -(-len(values) // ROW_MULTIPLE)) * ROW_MULTIPLE - len(values))
+    return values + [0] * (pad_rows(max(1, len(values))) - len(values))
 
 
 def _visible(rows: torch.Tensor, places: torch.Tensor, window: int | None) -> torch.Tensor:

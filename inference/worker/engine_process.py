@@ -46,7 +46,18 @@ logger = logging.getLogger(__name__)
 _PROJECT_ROOT = Path(__file__).resolve().parents[2]
 # The engine needs its libraries and devices, none of the portal's secrets.
 _INHERITED = {"PATH", "HOME", "LANG", "TMPDIR", "TZ", "VIRTUAL_ENV", "PYTHONPATH", "USER"}
-_INHERITED_PREFIXES = ("LC_", "LD_", "CUDA_", "NVIDIA_", "HIP_", "ROCR_", "HSA_", "OMP_", "TORCH")
+_INHERITED_PREFIXES = (
+    "LC_",
+    "LD_",
+    "CUDA_",
+    "NVIDIA_",
+    "HIP_",
+    "ROCR_",
+    "HSA_",
+    "OMP_",
+    "GOMP_",
+    "TORCH",
+)
 _SEND_TIMEOUT = 10
 # By number: whoever runs us may have put something else into sys.stderr.
 _STDERR = 2

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from inference.engine.config import TILE
 from inference.engine.detokenizer import TextAssembler
 from inference.engine.errors import RequestError
 from inference.engine.kv_cache.slots import SlotPool
 from inference.engine.scheduler import Scheduler, StepPlan
 from inference.engine.sequence import ALLOWED_TRANSITIONS, Sequence, SequenceState
+from inference.engine.tiling import TILE
 from inference.protocol import SamplingParams
 from llamagpu.lib.error_codes import ErrorCode
 
