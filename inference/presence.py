@@ -7,6 +7,7 @@ clocks are compared. The set of names only says which keys to read.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from inference.states import ModelState
 from inference.wire import WireError, decode_plain, encode_plain
@@ -38,6 +39,7 @@ class EngineReport:
     prompt_tokens_total: int = 0
     generation_tokens_total: int = 0
     restarts: int = 0
+    capabilities: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

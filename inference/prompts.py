@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 
 from django.conf import settings
 
 from inference.models import Model
+from inference.presence import EngineReport
 from inference.protocol import Prompt
 from inference.tokenizer import PromptError, Tokenizer
 from llamagpu.http.errors import AppError
@@ -22,14 +24,18 @@ def model_directory(model: Model) -> Path:
     return root / model.path
 
 
-def context_length(model: Model) -> int:
-    """Tokens that a request may fill, prompt and answer together."""
-    limit: int = settings.LLAMA.max_model_len
-    return min(model.context_length, limit) if limit else model.context_length
+def context_length(model: Model, engines: Iterable[EngineReport] = ()) -> int:
+    """Tokens that a request may fill, prompt and answer together.
+
+    The model's own, the configured limit, or what the memory of its engines allowed.
+    """
+    limits = [engine.max_model_len for engine in engines if engine.model == model.slug]
+    limits += [model.context_length, settings.LLAMA.max_model_len]
+    return min(limit for limit in limits if limit)
 
 
-def check_fits(model: Model, prompt: Prompt, max_tokens: int) -> int:
-    """The prompt's length in tokens.
+def check_fits(model: Model, prompt: Prompt, max_tokens: int, limit: int) -> int:
+    """The prompt's length in tokens; `limit` is the model's `context_length`.
 
     Raises AppError CONTEXT_LENGTH_EXCEEDED where prompt and answer do not fit the context,
     INVALID_INPUT where the model cannot read such a prompt, MODEL_LOAD_FAILED where its tokenizer
@@ -47,7 +53,6 @@ def check_fits(model: Model, prompt: Prompt, max_tokens: int) -> int:
         num_tokens = len(tokenizer.encode_prompt(prompt))
     except PromptError as error:
         raise AppError(ErrorCode.INVALID_INPUT, str(error)) from error
-    limit = context_length(model)
     if num_tokens + max_tokens > limit:
         raise AppError(
             ErrorCode.CONTEXT_LENGTH_EXCEEDED,

@@ -17,7 +17,15 @@ from django.utils import timezone
 from inference import wire
 from inference.dispatch import BrokerUnavailableError, ring
 from inference.models import InferenceJob, Model
-from inference.protocol import GenerationJob, Prompt, SamplingParams, Timings, Usage
+from inference.protocol import (
+    DoneEvent,
+    ErrorEvent,
+    GenerationJob,
+    Prompt,
+    SamplingParams,
+    Timings,
+    Usage,
+)
 from inference.states import JobState, sources_of
 from inference.stream import JobKeys
 from llamagpu.http.errors import AppError
@@ -28,6 +36,10 @@ logger = logging.getLogger(__name__)
 
 _CANCEL_LIFETIME = 3600
 _MAX_ERROR_LENGTH = 500
+_STATE_BY_CODE = {
+    ErrorCode.CANCELLED: JobState.CANCELLED,
+    ErrorCode.DEADLINE_EXCEEDED: JobState.EXPIRED,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +106,8 @@ def submit_job(
         refusal = AppError(
             ErrorCode.BACKEND_UNAVAILABLE, "The message broker does not answer.", retry_after=5
         )
-        settle_jobs([failure_of(job, refusal.code, refusal.message)])
+        event = ErrorEvent(refusal.code, refusal.message)
+        settle_jobs([settlement_of(job.job_id, job.attempt, event)])
         raise refusal from error
     return job
 
@@ -115,16 +128,27 @@ def message_for(row: InferenceJob) -> GenerationJob:
     )
 
 
-def failure_of(
-    job: GenerationJob, code: ErrorCode, message: str, state: JobState = JobState.FAILED
-) -> Settlement:
+def settlement_of(job_id: str, attempt: int, event: DoneEvent | ErrorEvent) -> Settlement:
+    """What the row shall say of a job that ended with `event`, now."""
+    if isinstance(event, DoneEvent):
+        return Settlement(
+            job_id=job_id,
+            attempt=attempt,
+            state=JobState.SUCCEEDED,
+            finished_at=timezone.now(),
+            usage=event.usage,
+            timings=event.timings,
+            output=event.text,
+            finish_reason=str(event.finish_reason),
+            backend=event.backend,
+        )
     return Settlement(
-        job_id=job.job_id,
-        attempt=job.attempt,
-        state=state,
+        job_id=job_id,
+        attempt=attempt,
+        state=_STATE_BY_CODE.get(event.code, JobState.FAILED),
         finished_at=timezone.now(),
-        error_code=code,
-        error_message=message,
+        error_code=event.code,
+        error_message=event.message,
     )
 
 
@@ -197,20 +221,9 @@ def abandon_job(job_id: str, attempt: int, code: ErrorCode, message: str) -> Non
         request_cancel(job_id)
     except redis.RedisError as error:
         logger.warning("job %s: no cancel mark could be set: %s", job_id, error)
-    state = JobState.EXPIRED if code is ErrorCode.DEADLINE_EXCEEDED else JobState.FAILED
-    settle_jobs(
-        [
-            Settlement(
-                job_id=job_id,
-                # Whatever attempt has begun meanwhile: the answer has been given.
-                attempt=max(attempt, _current_attempt(job_id)),
-                state=state,
-                finished_at=timezone.now(),
-                error_code=code,
-                error_message=message,
-            )
-        ]
-    )
+    # Whatever attempt has begun meanwhile: the answer has been given.
+    newest = max(attempt, _current_attempt(job_id))
+    settle_jobs([settlement_of(job_id, newest, ErrorEvent(code, message))])
 
 
 def _current_attempt(job_id: str) -> int:

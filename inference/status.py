@@ -113,7 +113,7 @@ def _describe(model: Model, engines: list[EngineReport]) -> dict[str, Any]:
         "stored_dtype": model.stored_dtype,
         "num_parameters": model.num_parameters,
         "size": model.weight_bytes,
-        "context_length": context_length(model),
+        "context_length": context_length(model, engines),
         "is_default": model.slug == settings.LLAMA.default_model,
         "state": str(best.state) if best else model.state,
         "loaded": bool(best and best.state is ModelState.READY),
@@ -121,7 +121,7 @@ def _describe(model: Model, engines: list[EngineReport]) -> dict[str, Any]:
         "backend": best.backend if best and best.backend else None,
         "dtype": best.dtype if best and best.dtype else None,
         "memory": sum(engine.resident_bytes for engine in engines) or None,
-        "capabilities": ["generate", "stream"],
+        "capabilities": best.capabilities if best and best.capabilities else None,
     }
 
 

@@ -17,6 +17,7 @@ import redis.asyncio
 
 from inference.protocol import DoneEvent, ErrorEvent, StreamEvent
 from inference.wire import decode_json, encode_json
+from llamagpu.lib.redis_client import SyncRedis
 
 #: Seconds that a stream can be read after its end.
 KEEP_AFTER_END = 900
@@ -61,6 +62,15 @@ def append(pipeline: Any, keys: JobKeys, entry_id: str, event: StreamEvent, life
     """Queue one event on a pipeline; `lifetime` seconds bound a stream whose job is never settled."""
     pipeline.xadd(keys.events, {_FIELD: encode_json(event)}, id=entry_id)
     pipeline.expire(keys.events, KEEP_AFTER_END if is_terminal(event) else lifetime)
+
+
+def last_event(client: SyncRedis, job_id: str) -> DoneEvent | ErrorEvent | None:
+    """The terminal event of a job's stream, where there is one. Raises RedisError."""
+    for _, fields in client.xrevrange(JobKeys(job_id).events, count=1):
+        event = decode_json(fields[_FIELD.encode()])
+        if isinstance(event, DoneEvent | ErrorEvent):
+            return event
+    return None
 
 
 async def read_events(

@@ -19,6 +19,7 @@ import redis
 import redis.asyncio
 from asgiref.sync import sync_to_async
 from django.conf import settings
+from django.db import Error as DatabaseError
 
 from inference.admission import find_workers
 from inference.protocol import ErrorEvent, GenerationJob, StreamEvent
@@ -89,7 +90,10 @@ async def _events_or_verdict(
 
 async def _abandon(job: GenerationJob, code: ErrorCode, message: str) -> tuple[str, StreamEvent]:
     abandon = sync_to_async(abandon_job, thread_sensitive=False)
-    await abandon(job.job_id, job.attempt, code, message)
+    try:
+        await abandon(job.job_id, job.attempt, code, message)
+    except DatabaseError as error:  # the reaper will settle the row
+        logger.warning("job %s: its row was not settled: %s", job.job_id, error)
     return f"{job.attempt}-0", ErrorEvent(code, message)
 
 

@@ -61,10 +61,16 @@ class FakeEngine:
                     self.send(Failed(command.request_id, ErrorCode.CANCELLED, "cancelled"))
                 case GetStats():
                     self.send(Stats(len(self.hanging), 0, 4, 0.0, 1, 2, 3, 4, 0.5, 1000))
-                case Drain() if not self.hanging:
-                    self.send(Drained())
+                case Drain():
+                    self.drain()
                 case Exit():
                     return
+
+    def drain(self) -> None:
+        for request_id in self.hanging:
+            self.send(Failed(request_id, ErrorCode.NO_WORKER, "shut down"))
+        self.send(Drained(len(self.hanging)))
+        self.hanging.clear()
 
     def load(self, command: Load) -> None:
         self.send(LoadProgress("weights", 0.5))

@@ -10,7 +10,6 @@ from rest_framework import serializers
 from rest_framework.exceptions import PermissionDenied
 
 from inference.models import Model
-from inference.prompts import check_fits
 from inference.protocol import ChatMessage, Prompt, SamplingParams
 from llamagpu.http.errors import AppError
 from llamagpu.http.fields import (
@@ -160,7 +159,6 @@ def read_call(serializer: InferSerializer, user: Any) -> GenerationCall:
     fields["stop"] = tuple(fields["stop"])
     names = SamplingParams.__dataclass_fields__
     params = SamplingParams(**{name: fields[name] for name in names})
-    check_fits(model, prompt, params.max_tokens)
     return GenerationCall(
         model=model,
         prompt=prompt,

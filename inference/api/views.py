@@ -26,6 +26,7 @@ from inference.api.serializers import (
     read_call,
 )
 from inference.models import Model
+from inference.prompts import check_fits, context_length
 from inference.protocol import GenerationJob
 from inference.services import submit_job
 from inference.status import describe_models
@@ -120,7 +121,9 @@ def _submit(
     request: Request, serializer_class: type[InferSerializer], *, is_streamed: bool
 ) -> GenerationJob:
     call = read_call(serializer_class(data=request.data), request.user)
-    admit()
+    engines = [engine for worker in admit() for engine in worker.engines]
+    limit = context_length(call.model, engines)
+    check_fits(call.model, call.prompt, call.params.max_tokens, limit)
     job = submit_job(
         owner=request.user,
         api_key=request.auth,

@@ -27,6 +27,7 @@ LOAD_TIMEOUT = 600.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
 _STABLE_AFTER = 60.0
 _DEATH_POLL = 0.1
+_START_RETRY = 5.0
 _MAX_CRASHES = 5
 
 
@@ -57,7 +58,7 @@ class EnginePool:
         """Load a model now and bring it back whenever its process dies."""
         with self._lock:
             self._kept.add(slug)
-        self._ensure(slug)
+        self._revive(slug)
 
     def get(self, slug: str, timeout: float = LOAD_TIMEOUT) -> EngineProcess:
         """The engine of a model, ready. Raises EngineLoadError.
@@ -70,7 +71,10 @@ class EnginePool:
             try:
                 process.wait_ready(max(0.0, give_up_at - time.monotonic()))
                 return process
-            except EngineDiedError:
+            except EngineDiedError as error:
+                if time.monotonic() >= give_up_at:
+                    message = f"The engine of '{slug}' died and is not back in time."
+                    raise EngineLoadError(ErrorCode.MODEL_LOAD_FAILED, message) from error
                 time.sleep(_DEATH_POLL)
 
     def ask_stats(self) -> None:
@@ -144,15 +148,22 @@ class EnginePool:
             seat.retry_at = now + pause
             wanted = process.slug in self._kept
         if wanted:
-            timer = threading.Timer(pause, self._revive, args=[process.slug])
-            timer.daemon = True
-            timer.start()
+            self._revive_after(pause, process.slug)
+
+    def _revive_after(self, pause: float, slug: str) -> None:
+        timer = threading.Timer(pause, self._revive, args=[slug])
+        timer.daemon = True
+        timer.start()
 
     def _revive(self, slug: str) -> None:
+        """Start a kept model's process, or try again later while it cannot even be started."""
         try:
             self._ensure(slug)
         except EngineLoadError as error:
-            logger.warning("'%s' was not loaded again: %s", slug, error)
+            if self._is_closed:
+                return
+            logger.warning("'%s' cannot be loaded, trying again: %s", slug, error)
+            self._revive_after(_START_RETRY, slug)
 
 
 def _close_one(process: EngineProcess, drain_timeout: float) -> None:
@@ -192,4 +203,5 @@ def _report(slug: str, seat: _Seat) -> EngineReport:
         prompt_tokens_total=stats.prompt_tokens_total if stats else 0,
         generation_tokens_total=stats.generation_tokens_total if stats else 0,
         restarts=seat.restarts,
+        capabilities=info.capabilities,
     )

@@ -30,8 +30,7 @@ from inference.protocol import (
     Submit,
     TokenEvent,
 )
-from inference.services import JobStart, Settlement, failure_of
-from inference.states import JobState
+from inference.services import JobStart, settlement_of
 from inference.worker.engine_pool import EnginePool
 from inference.worker.engine_process import EngineDiedError, EngineLoadError, EngineProcess, Ticket
 from inference.worker.leases import Claim, Leases
@@ -50,11 +49,6 @@ MAX_ATTEMPTS = 3
 _STREAM_SLACK = 900
 # Beyond the deadline the engine itself ends a request; this only catches an engine that hangs.
 _HANG_GRACE = 4.0
-
-_ENDED_BY_CODE = {
-    ErrorCode.CANCELLED: JobState.CANCELLED,
-    ErrorCode.DEADLINE_EXCEEDED: JobState.EXPIRED,
-}
 
 
 @dataclass(slots=True)
@@ -161,6 +155,10 @@ class JobRunner:
         except EngineLoadError as error:
             if self._is_draining:
                 raise EngineDiedError(job.model) from error
+            if time.time() >= job.deadline_unix:
+                message = "The model was not ready within the time limit."
+                self._fail(run, ErrorCode.DEADLINE_EXCEEDED, message)
+                return
             self._fail(run, error.code, str(error))
             return
         if run.cancelled.is_set():
@@ -199,6 +197,9 @@ class JobRunner:
                 case Finished():
                     self._succeed(run, event, plugins, waited)
                     return
+                case Failed(code=ErrorCode.NO_WORKER):
+                    # It shuts down, with this request or without having begun it.
+                    raise EngineDiedError(run.job.model)
                 case Failed():
                     self._fail(run, event.code, event.message)
                     return
@@ -247,24 +248,12 @@ class JobRunner:
             plugins=tuple(plugins + acted),
             logprobs=event.logprobs,
         )
-        settlement = Settlement(
-            job_id=job.job_id,
-            attempt=job.attempt,
-            state=JobState.SUCCEEDED,
-            finished_at=timezone.now(),
-            usage=event.usage,
-            timings=timings,
-            output=result.text,
-            finish_reason=str(event.finish_reason),
-            backend=backend,
-        )
-        self._end(run, settlement, done)
+        self._end(run, done)
 
     def _fail(self, run: _Run, code: ErrorCode, message: str) -> None:
-        state = _ENDED_BY_CODE.get(code, JobState.FAILED)
-        self._end(run, failure_of(run.job, code, message, state), ErrorEvent(code, message))
+        self._end(run, ErrorEvent(code, message))
 
-    def _end(self, run: _Run, settlement: Settlement, event: StreamEvent) -> None:
+    def _end(self, run: _Run, event: DoneEvent | ErrorEvent) -> None:
         """Settle the row, then tell the reader, then free the lease."""
         if run.is_lost:
             return
@@ -273,6 +262,7 @@ class JobRunner:
             self._publish(run, event)
             self._leases.release(run.job.job_id)
 
+        settlement = settlement_of(run.job.job_id, run.job.attempt, event)
         self._recorder.ended(Ending(settlement, tell))
 
     def _publish(self, run: _Run, event: StreamEvent) -> None:

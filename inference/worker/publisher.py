@@ -7,8 +7,6 @@ While Redis is away the events are kept, in order, and written once it is back.
 from __future__ import annotations
 
 import logging
-import queue
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +15,7 @@ import redis
 
 from inference.protocol import StreamEvent, TokenEvent
 from inference.stream import JobKeys, append, is_terminal
+from llamagpu.lib.batch_queue import BatchQueue
 from llamagpu.lib.redis_client import SyncRedis
 
 logger = logging.getLogger(__name__)
@@ -43,36 +42,22 @@ class Publisher:
     def __init__(self, client: SyncRedis, on_fenced: Callable[[str, int], None]) -> None:
         self._client = client
         self._on_fenced = on_fenced
-        self._queue: queue.SimpleQueue[Entry | None] = queue.SimpleQueue()
-        self._sequence: dict[tuple[str, int], int] = {}
-        self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
-        self._thread.start()
+        self._sequence: dict[str, tuple[int, int]] = {}
+        self._queue: BatchQueue[Entry] = BatchQueue(
+            "publisher", self._publish, max_batch=_MAX_BATCH
+        )
 
     def publish(self, entry: Entry) -> None:
         self._queue.put(entry)
 
     def close(self, timeout: float) -> None:
         """Write what is queued, for at most `timeout` seconds."""
-        self._queue.put(None)
-        self._thread.join(timeout)
+        self._queue.close(timeout)
 
-    def _run(self) -> None:
-        while True:
-            batch = self._next_batch()
-            entries = merge_tokens([entry for entry in batch if entry is not None])
-            if entries:
-                self._write(entries)
-            if None in batch:
-                return
-
-    def _next_batch(self) -> list[Entry | None]:
-        batch = [self._queue.get()]
-        while len(batch) < _MAX_BATCH:
-            try:
-                batch.append(self._queue.get_nowait())
-            except queue.Empty:
-                break
-        return batch
+    def _publish(self, batch: list[Entry]) -> None:
+        entries = merge_tokens(batch)
+        if entries:
+            self._write(entries)
 
     def _write(self, entries: list[Entry]) -> None:
         numbered = [(self._number(entry), entry) for entry in entries]
@@ -99,12 +84,13 @@ class Publisher:
             self._report_fenced(entries, answers)
 
     def _number(self, entry: Entry) -> str:
-        key = (entry.job_id, entry.attempt)
-        number = self._sequence.get(key, 0) + 1
+        """Entries count from 1 within each attempt; a job's last attempt is all that is kept."""
+        attempt, number = self._sequence.get(entry.job_id, (entry.attempt, 0))
+        number = number + 1 if attempt == entry.attempt else 1
         if is_terminal(entry.event):
-            self._sequence.pop(key, None)
+            self._sequence.pop(entry.job_id, None)
         else:
-            self._sequence[key] = number
+            self._sequence[entry.job_id] = (entry.attempt, number)
         return f"{entry.attempt}-{number}"
 
     def _report_fenced(self, entries: list[Entry], answers: list[object]) -> None:
@@ -112,7 +98,7 @@ class Publisher:
         for entry in entries:
             if isinstance(answers[position], redis.ResponseError):
                 logger.warning("job %s: attempt %s is out of date", entry.job_id, entry.attempt)
-                self._sequence.pop((entry.job_id, entry.attempt), None)
+                self._sequence.pop(entry.job_id, None)
                 self._on_fenced(entry.job_id, entry.attempt)
             position += 3 if is_terminal(entry.event) else 2
 

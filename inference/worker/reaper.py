@@ -1,8 +1,9 @@
 """Finds jobs that nobody works on and begins them again, or ends them.
 
 It looks at live rows and asks their leases: held by a worker that lives, the job is fine; held by a
-dead one, it is taken over. A queued job without a lease whose message was lost is rung for again.
-Several reapers may run: a conditional UPDATE lets only one of them act.
+dead one, it is taken over. One whose stream has its end is settled from there. A queued job without
+a lease whose message was lost is rung for again. Several reapers may run: a conditional UPDATE lets
+only one of them act.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from inference.dispatch import BrokerUnavailableError, ring
 from inference.models import InferenceJob
 from inference.presence import live_workers
 from inference.protocol import ErrorEvent
-from inference.services import Settlement, message_for, next_attempt, settle_jobs
+from inference.services import message_for, next_attempt, settle_jobs, settlement_of
 from inference.states import JobState
-from inference.stream import KEEP_AFTER_END, JobKeys, append
+from inference.stream import KEEP_AFTER_END, JobKeys, append, last_event
 from inference.worker.generation import MAX_ATTEMPTS
 from inference.worker.leases import Holder, free
 from inference.worker.publisher import ENDED_LIFETIME
@@ -83,6 +84,9 @@ class Reaper:
         holder = Holder.decode(lease) if lease else None
         if holder and (holder.worker, holder.instance) in alive:
             return False
+        if ending := last_event(self._client, str(row.pk)):
+            # Its worker told the caller, but could not reach the database.
+            return bool(settle_jobs([settlement_of(str(row.pk), row.attempt, ending)]))
         if now > row.deadline_at + _OVERDUE:
             self._end(
                 row, ErrorCode.DEADLINE_EXCEEDED, "The job did not end within its time limit."
@@ -115,26 +119,15 @@ class Reaper:
         return True
 
     def _end(self, row: InferenceJob, code: ErrorCode, message: str) -> None:
-        state = JobState.EXPIRED if code is ErrorCode.DEADLINE_EXCEEDED else JobState.FAILED
         job_id, attempt = str(row.pk), row.attempt + 1
-        settled = settle_jobs(
-            [
-                Settlement(
-                    job_id=job_id,
-                    attempt=attempt,
-                    state=state,
-                    finished_at=timezone.now(),
-                    error_code=code,
-                    error_message=message,
-                )
-            ]
-        )
+        event = ErrorEvent(code, message)
+        settled = settle_jobs([settlement_of(job_id, attempt, event)])
         if not settled:
             return
         logger.warning("job %s: ended by the reaper: %s", job_id, code)
         keys = JobKeys(job_id)
         pipeline = self._client.pipeline(transaction=False)
-        append(pipeline, keys, f"{attempt}-1", ErrorEvent(code, message), KEEP_AFTER_END)
+        append(pipeline, keys, f"{attempt}-1", event, KEEP_AFTER_END)
         pipeline.set(keys.ended, b"1", ex=ENDED_LIFETIME)
         pipeline.delete(keys.lease)
         pipeline.execute()

@@ -8,15 +8,14 @@ the settlement is kept until it can be written.
 from __future__ import annotations
 
 import logging
-import queue
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from django.db import Error, close_old_connections, connections
+from django.db import Error, connections
 
 from inference.services import JobStart, Settlement, settle_jobs, start_jobs
+from llamagpu.lib.batch_queue import BatchQueue
 
 logger = logging.getLogger(__name__)
 
@@ -36,10 +35,14 @@ class Ending:
 
 class Recorder:
     def __init__(self) -> None:
-        self._queue: queue.SimpleQueue[JobStart | Ending | None] = queue.SimpleQueue()
         self._unwritten: list[Settlement] = []
-        self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
-        self._thread.start()
+        self._queue: BatchQueue[JobStart | Ending] = BatchQueue(
+            "recorder",
+            self._record,
+            max_batch=_MAX_BATCH,
+            # With settlements left over, wake up now and then to write them.
+            idle=lambda: _PATIENCE if self._unwritten else None,
+        )
 
     def started(self, start: JobStart) -> None:
         self._queue.put(start)
@@ -48,41 +51,29 @@ class Recorder:
         self._queue.put(ending)
 
     def close(self, timeout: float) -> None:
-        """Write what is queued, for at most `timeout` seconds."""
-        self._queue.put(None)
-        self._thread.join(timeout)
+        """Write what is queued, for at most `timeout` seconds.
 
-    def _run(self) -> None:
-        while True:
-            batch = self._next_batch()
-            starts = [item for item in batch if isinstance(item, JobStart)]
-            endings = [item for item in batch if isinstance(item, Ending)]
-            self._write(starts, [ending.settlement for ending in endings])
-            for ending in endings:
-                ending.then()
-            if None in batch:
-                connections.close_all()
-                return
+        What cannot be written is found again by a reaper: the jobs' streams hold their ends.
+        """
+        self._queue.close(timeout)
 
-    def _next_batch(self) -> list[JobStart | Ending | None]:
+    def _record(self, batch: list[JobStart | Ending]) -> None:
+        endings = [item for item in batch if isinstance(item, Ending)]
         try:
-            # With settlements left over, wake up now and then to write them.
-            batch = [self._queue.get(timeout=_PATIENCE if self._unwritten else None)]
-        except queue.Empty:
-            return []
-        while len(batch) < _MAX_BATCH:
-            try:
-                batch.append(self._queue.get_nowait())
-            except queue.Empty:
-                break
-        return batch
+            self._write(
+                [item for item in batch if isinstance(item, JobStart)],
+                [ending.settlement for ending in endings],
+            )
+        finally:
+            connections.close_all()
+        for ending in endings:
+            ending.then()
 
     def _write(self, starts: list[JobStart], settlements: list[Settlement]) -> None:
         pending = self._unwritten + settlements
         give_up_at = time.monotonic() + _PATIENCE
         while starts or pending:
             try:
-                close_old_connections()
                 if starts:
                     start_jobs(starts)
                     starts = []
@@ -91,6 +82,7 @@ class Recorder:
                     pending = []
             except Error as error:
                 logger.warning("%s job rows could not be written: %s", len(pending), error)
+                connections.close_all()
                 if time.monotonic() >= give_up_at:
                     break
                 time.sleep(_RETRY_PAUSE)

@@ -5,17 +5,16 @@ Only a worker process does this: importing the tasks elsewhere starts nothing.
 
 from __future__ import annotations
 
-import logging
 import secrets
 import threading
 from typing import Any
 
 from celery.signals import worker_init, worker_ready, worker_shutdown, worker_shutting_down
 from django.conf import settings
-from django.db import connections
+from django.db import Error, connections
 
 from inference.models import Model
-from inference.prompts import context_length, model_directory
+from inference.prompts import model_directory
 from inference.protocol import GenerationJob, Load
 from inference.worker.engine_pool import EnginePool
 from inference.worker.engine_process import EngineLoadError
@@ -25,8 +24,6 @@ from inference.worker.reaper import Reaper
 from llamagpu.lib.error_codes import ErrorCode
 from llamagpu.lib.redis_client import sync_client
 from plugins_app.pipeline import Pipeline
-
-logger = logging.getLogger(__name__)
 
 #: Seconds for running requests to end at shutdown, within the ten that `manage.py serve` has.
 DRAIN_TIMEOUT = 4.0
@@ -49,11 +46,8 @@ class WorkerRuntime:
     def start(self) -> None:
         """Report for duty, load the default model, look after forgotten jobs."""
         self._heartbeat.start()
-        try:
-            self._engines.keep(settings.LLAMA.default_model)
-        except EngineLoadError as error:
-            logger.error("the default model cannot be loaded: %s", error)
         self._reaper.start()
+        self._engines.keep(settings.LLAMA.default_model)
 
     def run(self, job: GenerationJob) -> None:
         self._runner.run(job)
@@ -73,6 +67,9 @@ def load_command(slug: str) -> Load:
     """What an engine process must load for a model. Raises EngineLoadError for an unknown one."""
     try:
         model = Model.objects.available().filter(slug=slug).first()
+    except Error as error:
+        message = "The database does not answer."
+        raise EngineLoadError(ErrorCode.BACKEND_UNAVAILABLE, message) from error
     finally:
         connections.close_all()
     if model is None:
@@ -81,7 +78,7 @@ def load_command(slug: str) -> Load:
         model_path=str(model_directory(model)),
         backend=settings.LLAMA.backend,
         num_slots=settings.LLAMA.num_slots,
-        max_model_len=context_length(model),
+        max_model_len=settings.LLAMA.max_model_len,
         max_waiting=settings.LLAMA.max_queue,
     )
 

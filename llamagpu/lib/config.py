@@ -25,8 +25,6 @@ class LlamaConfig:
     backend: str
     model_path: Path
     default_model: str
-    max_memory_share: float | None
-    max_memory_bytes: int | None
     log_level: str
     log_format: str
     host: str
@@ -49,13 +47,10 @@ class LlamaConfig:
     def from_env(cls, env: Env, base_dir: Path) -> LlamaConfig:
         data_dir = env.path("LLAMA_DATA_DIR", base_dir / "var")
         model_path = env.path("LLAMA_MODEL_PATH", data_dir / "models")
-        share, size = env.memory("LLAMA_MAX_MEMORY", "80%")
         return cls(
             backend=env.choice("LLAMA_BACKEND", "auto", ("auto", "cuda", "rocm", "cpu")),
             model_path=model_path,
             default_model=env.text("LLAMA_DEFAULT_MODEL") or _only_model(model_path),
-            max_memory_share=share,
-            max_memory_bytes=size,
             log_level=env.choice(
                 "LLAMA_LOG_LEVEL", "info", ("debug", "info", "warning", "error", "critical")
             ).upper(),

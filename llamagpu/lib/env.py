@@ -13,8 +13,6 @@ from pathlib import Path
 
 from llamagpu.lib.secret_files import read_or_create
 
-_SIZE_UNITS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "t": 1000**4}
-_BINARY_UNITS = {"ki": 1024, "mi": 1024**2, "gi": 1024**3, "ti": 1024**4}
 _TRUE = {"1", "true", "yes", "on"}
 _FALSE = {"0", "false", "no", "off"}
 
@@ -86,30 +84,3 @@ class Env:
     def path(self, name: str, default: Path) -> Path:
         value = self.text(name)
         return Path(value).expanduser().absolute() if value else default
-
-    def memory(self, name: str, default: str) -> tuple[float | None, int | None]:
-        """A memory limit as (share of what there is, bytes): `80%` -> (0.8, None), `12GiB` -> bytes."""
-        value = self.text(name, default)
-        percent = re.fullmatch(r"(\d+(?:\.\d+)?)\s*%", value)
-        if percent:
-            share = float(percent[1]) / 100
-            if not 0 < share <= 1:
-                raise EnvError(f"{name}={value}: a share must be over 0% and at most 100%")
-            return share, None
-        try:
-            return None, parse_size(value)
-        except ValueError as error:
-            raise EnvError(f"{name}={value!r}: {error}") from error
-
-
-def parse_size(text: str) -> int:
-    """Bytes from `12GiB`, `800 MB`, `4096`. Raises ValueError."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]i?)?b?", text.strip().lower())
-    if not match:
-        raise ValueError("must be a size such as 12GiB, 800MB or 80%")
-    unit = match[2] or ""
-    factor = _BINARY_UNITS[unit] if unit in _BINARY_UNITS else _SIZE_UNITS[unit]
-    size = int(float(match[1]) * factor)
-    if size <= 0:
-        raise ValueError("must be over 0")
-    return size

@@ -142,6 +142,30 @@ def test_a_worker_killed_in_mid_answer_costs_no_answer(stack: Stack) -> None:
     assert_survives(stack, stack.worker_pid(), "kill-worker")
 
 
+def test_a_worker_stopped_in_mid_answer_hands_its_job_on(stack: Stack) -> None:
+    """SIGTERM, as a rolling restart sends it: what is not done in time begins again."""
+    pid, request_id = stack.worker_pid(), "stop-worker"
+    events: list[dict[str, Any]] = []
+    with httpx.stream(
+        "POST",
+        f"{stack.url}/api/stream_infer",
+        json={**LONG, "max_tokens": 200},
+        headers=stack.headers | {"X-Request-ID": request_id},
+        timeout=120,
+    ) as response:
+        for event in read_sse(response.iter_lines()):
+            events.append(event)
+            if len(events) == 3:
+                os.kill(pid, signal.SIGTERM)
+    names = [event["event"] for event in events]
+    before = "".join(event["token"] for event in events[: names.index("restart")])
+    assert events[-1]["final_text"].startswith(before)
+    row = settled(stack, request_id)
+    assert row is not None
+    assert (row["state"], row["attempt"], row["completion_tokens"]) == ("succeeded", 2, 200)
+    wait_until(lambda: stack.probe() == 200, "ready again")
+
+
 def assert_survives(stack: Stack, pid: int, request_id: str) -> None:
     """Kill `pid` once tokens flow: the caller gets the whole text from a later attempt."""
     expected = stack.text(LONG)

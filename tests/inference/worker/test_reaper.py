@@ -13,8 +13,15 @@ from django.utils import timezone
 from inference.admission import queue_length
 from inference.models import InferenceJob
 from inference.presence import WorkerReport, announce
-from inference.protocol import ErrorEvent, GenerationJob
-from inference.stream import JobKeys
+from inference.protocol import (
+    DoneEvent,
+    ErrorEvent,
+    FinishReason,
+    GenerationJob,
+    Timings,
+    Usage,
+)
+from inference.stream import JobKeys, append
 from inference.worker.reaper import Reaper
 from llamagpu.lib.error_codes import ErrorCode
 from tests.inference.worker.conftest import events_of
@@ -113,3 +120,16 @@ def test_a_job_long_past_its_deadline_is_ended(
 def test_a_settled_job_is_not_looked_at(reaper: Reaper, make_job: Job) -> None:
     make_job("x", state="succeeded", created_at=timezone.now() - LONG_AGO)
     assert reaper.sweep() == 0
+
+
+def test_a_job_whose_end_never_reached_the_database_is_settled_from_its_stream(
+    reaper: Reaper, make_job: Job, redis_client: Any
+) -> None:
+    job = make_job("x", state="running", created_at=timezone.now() - LONG_AGO)
+    done = DoneEvent("answer", FinishReason.STOP, Usage(3, 4), Timings(0.1, 0.2, 0.3), "m", "cpu")
+    append(redis_client, JobKeys(job.job_id), "1-1", done, 60)
+    assert reaper.sweep() == 1
+    assert queue_length() == 0, "it is not run again"
+    row = InferenceJob.objects.get()
+    assert (row.state, row.output, row.attempt) == ("succeeded", "answer", 1)
+    assert (row.prompt_tokens, row.completion_tokens, row.inference_time) == (3, 4, 0.3)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from llamagpu.lib.config import LlamaConfig, redis_socket
-from llamagpu.lib.env import Env, EnvError, parse_size
+from llamagpu.lib.env import Env, EnvError
 from llamagpu.lib.redis_urls import broker_url
 
 
@@ -29,34 +29,12 @@ def test_a_secret_that_cannot_be_kept_is_an_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "size"),
-    [
-        ("1024", 1024),
-        ("1KiB", 1024),
-        ("12GiB", 12 * 1024**3),
-        ("1.5 MB", 1_500_000),
-        ("2g", 2 * 1000**3),
-    ],
-)
-def test_sizes_are_read(text: str, size: int) -> None:
-    assert parse_size(text) == size
-
-
-@pytest.mark.parametrize("text", ["", "big", "-1", "0", "12XB", "1e9"])
-def test_what_is_no_size_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r"size|over 0"):
-        parse_size(text)
-
-
-@pytest.mark.parametrize(
     ("name", "value"),
     [
         ("LLAMA_BACKEND", "tpu"),
         ("LLAMA_PORT", "0"),
         ("LLAMA_PORT", "http"),
         ("LLAMA_PORT", "65536"),
-        ("LLAMA_MAX_MEMORY", "120%"),
-        ("LLAMA_MAX_MEMORY", "much"),
         ("LLAMA_LOG_LEVEL", "loud"),
         ("LLAMA_TRUSTED_PROXY", "maybe"),
         ("LLAMA_JOB_TIMEOUT", "1501"),
@@ -72,7 +50,6 @@ def test_the_defaults_are_those_of_the_contract(tmp_path: Path) -> None:
     assert (config.host, config.port, config.backend) == ("127.0.0.1", 5000, "auto")
     assert config.data_dir == tmp_path / "var"
     assert config.model_path == tmp_path / "var" / "models"
-    assert config.max_memory_share == 0.8
     assert config.embedded_redis
 
 

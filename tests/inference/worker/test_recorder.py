@@ -1,0 +1,60 @@
+"""A database that is away: the caller is told in time, the row is written once it is back."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.db import OperationalError
+
+from inference.models import InferenceJob
+from inference.protocol import ErrorEvent, GenerationJob
+from inference.services import settle_jobs, settlement_of
+from inference.worker import recorder as recorder_module
+from inference.worker.recorder import Ending, Recorder
+from llamagpu.lib.error_codes import ErrorCode
+from tests.inference.worker.conftest import wait_until
+
+Job = Callable[..., GenerationJob]
+
+
+@pytest.fixture
+def database_is_back(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Until it is set, writing an end fails as it does when the server is gone."""
+    back = threading.Event()
+
+    def settle(settlements: Any) -> Any:
+        if not back.is_set():
+            raise OperationalError("server closed the connection unexpectedly")
+        return settle_jobs(settlements)
+
+    monkeypatch.setattr(recorder_module, "settle_jobs", settle)
+    monkeypatch.setattr(recorder_module, "_PATIENCE", 0.2)
+    monkeypatch.setattr(recorder_module, "_RETRY_PAUSE", 0.05)
+    return back
+
+
+def test_the_caller_is_told_first_and_the_row_is_written_later(
+    make_job: Job, database_is_back: threading.Event
+) -> None:
+    job = make_job("x")
+    told = threading.Event()
+    recorder = Recorder()
+    event = ErrorEvent(ErrorCode.CANCELLED, "x")
+    recorder.ended(Ending(settlement_of(job.job_id, 1, event), told.set))
+    assert told.wait(30)
+    assert InferenceJob.objects.get().state == "queued"
+    database_is_back.set()
+    wait_until(lambda: InferenceJob.objects.get().state == "cancelled", "the row is written")
+    recorder.close(10)
+
+
+def test_a_job_is_settled_once(make_job: Job) -> None:
+    job = make_job("x")
+    cancelled = settlement_of(job.job_id, 1, ErrorEvent(ErrorCode.CANCELLED, "x"))
+    failed = settlement_of(job.job_id, 1, ErrorEvent(ErrorCode.INFERENCE_FAILED, "y"))
+    assert settle_jobs([cancelled, failed]) == [job.job_id]
+    assert settle_jobs([cancelled]) == []
+    assert InferenceJob.objects.get().state == "cancelled"
