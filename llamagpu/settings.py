@@ -105,6 +105,8 @@ if _database["ENGINE"].endswith("sqlite3"):
 else:
     # Under ASGI a connection per thread would pile up: the driver's pool shares a few.
     _database["OPTIONS"] = {"pool": {"min_size": 1, "max_size": 16, "timeout": 10}}
+    # After a restart of the server a pooled connection is dead: ask before handing it out.
+    _database["CONN_HEALTH_CHECKS"] = True
 DATABASES = {"default": _database}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
