@@ -130,6 +130,7 @@ class Load:
     prefill_budget: int = 512
     max_waiting: int = 256
     num_threads: int = 0
+    optimization_level: int = -1
 
 
 @dataclass(frozen=True, slots=True)

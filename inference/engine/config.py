@@ -11,11 +11,13 @@ from llamagpu.lib.error_codes import ErrorCode
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 BACKENDS = ("auto", "cuda", "rocm", "cpu")
+MAX_LEVEL = 3
 
 
 @dataclass(frozen=True, slots=True)
 class EngineConfig:
-    """Sizes are tokens or requests. `max_model_len` None takes what the model and memory allow.
+    """Sizes are tokens or requests. `max_model_len` None takes what the model and memory allow,
+    `optimization_level` None the fastest that this device and model have.
 
     Raises LoadError naming the setting that is out of range.
     """
@@ -27,6 +29,7 @@ class EngineConfig:
     num_threads: int | None = None
     backend: str = "auto"
     dtype: str = "auto"
+    optimization_level: int | None = None
 
     def __post_init__(self) -> None:
         _check_range("num_slots", self.num_slots, 1, 4096)
@@ -36,6 +39,8 @@ class EngineConfig:
             _check_range("max_model_len", self.max_model_len, 2, 1_000_000_000)
         if self.num_threads is not None:
             _check_range("num_threads", self.num_threads, 1, 4096)
+        if self.optimization_level is not None:
+            _check_range("optimization_level", self.optimization_level, 0, MAX_LEVEL)
         _check_choice("backend", self.backend, BACKENDS)
         _check_choice("dtype", self.dtype, DTYPES)
 
@@ -50,6 +55,7 @@ class EngineConfig:
             num_threads=load.num_threads or None,
             backend=load.backend,
             dtype=load.dtype,
+            optimization_level=None if load.optimization_level < 0 else load.optimization_level,
         )
 
 

@@ -20,13 +20,20 @@ from llamagpu.lib.error_codes import ErrorCode
 class PrefillChunk:
     """Positions `start` to `end` (exclusive) of a sequence. `start` is a multiple of TILE.
 
-    After the last chunk a token is sampled.
+    After the last chunk a token is sampled. `num_logits` asks for the logits of that many of the
+    chunk's last rows (None: of the one that is sampled).
     """
 
     sequence: Sequence
     start: int
     end: int
     is_last: bool
+    num_logits: int | None = None
+
+    @property
+    def logit_rows(self) -> int:
+        """How many of the chunk's last rows need logits."""
+        return int(self.is_last) if self.num_logits is None else self.num_logits
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,8 +63,7 @@ class StepBatch:
             token_ids += chunk.sequence.tokens(chunk.start, chunk.end)
             positions += range(chunk.start, chunk.end)
             slots += [slot] * (chunk.end - chunk.start)
-            if chunk.is_last:
-                sampled_rows.append(len(token_ids) - 1)
+            sampled_rows += range(len(token_ids) - chunk.logit_rows, len(token_ids))
         self.num_rows = len(token_ids)
         self.num_sampled = len(sampled_rows)
         self.input_ids = self._tensor(_pad(token_ids))
