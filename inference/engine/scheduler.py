@@ -153,12 +153,14 @@ class Scheduler:
             heapq.heappop(self._waiting)
         if not self._waiting:
             return None
-        sequence = self._waiting[0][1]
-        return sequence if self._cache.can_allocate(_peak_tokens(sequence)) else None
+        return self._waiting[0][1] if self._cache.num_free else None
 
     def _admit(self, sequence: Sequence) -> None:
         heapq.heappop(self._waiting)
-        sequence.slot = self._cache.allocate(_peak_tokens(sequence))
+        place = self._cache.allocate(_peak_tokens(sequence))
+        if place is None:
+            raise RuntimeError("a free slot was not there")
+        sequence.slot = place.slot
         sequence.move_to(SequenceState.PREFILLING)
         self._running[sequence.request_id] = sequence
 

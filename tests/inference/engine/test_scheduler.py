@@ -164,20 +164,6 @@ def test_expired_sequences_are_found_in_every_state() -> None:
     assert scheduler.expired(102.0) == sequences
 
 
-def test_a_slot_is_given_out_lowest_first_and_back_only_once() -> None:
-    pool = SlotPool(3, 64)
-    assert [pool.allocate(64) for _ in range(3)] == [0, 1, 2]
-    assert not pool.can_allocate(1)
-    with pytest.raises(RuntimeError, match="no slot"):
-        pool.allocate(1)
-    pool.free(1)
-    pool.free(0)
-    assert (pool.num_free, pool.allocate(1)) == (2, 0)
-    with pytest.raises(RuntimeError, match="not taken"):
-        pool.free(1)
-    assert not pool.can_allocate(65)
-
-
 @pytest.mark.parametrize("state", SequenceState)
 def test_a_sequence_only_moves_as_the_table_allows(state: SequenceState) -> None:
     for target in SequenceState:
