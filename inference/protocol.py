@@ -120,7 +120,11 @@ class GenerationJob:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Load the one model of this engine process; answered by `Loaded` or `LoadFailed`."""
+    """Load the one model of this engine process; answered by `Loaded` or `LoadFailed`.
+
+    `model_path` is a model folder or a GGUF file. `max_memory_bytes` bounds the process's host
+    memory; what can be made again (a converted GGUF, compiled kernels) is kept under `cache_dir`.
+    """
 
     model_path: str
     backend: str = "auto"
@@ -131,6 +135,8 @@ class Load:
     max_waiting: int = 256
     num_threads: int = 0
     optimization_level: int = -1
+    max_memory_bytes: int = 0
+    cache_dir: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +199,10 @@ class LoadProgress:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """The model is ready. `rejected_backends` maps each backend passed over to the reason."""
+    """The model is ready. `rejected_backends` maps each backend passed over to the reason.
+
+    `reserved_bytes` is the host memory that the process may come to hold, cache included.
+    """
 
     architecture: str
     backend: str
@@ -207,6 +216,7 @@ class Loaded:
     load_time: float
     capabilities: dict[str, Any] = field(default_factory=dict)
     rejected_backends: dict[str, str] = field(default_factory=dict)
+    reserved_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,14 +9,18 @@ from dataclasses import dataclass
 from inference.engine.config import EngineConfig
 from inference.engine.errors import LoadError
 from inference.engine.kv_cache.base import LayerShape
-from inference.engine.tiling import TILE, read_length
+from inference.engine.tiling import read_length
+from inference.memory_plan import cache_budget, least_memory, size_cache
+from inference.model_files import ModelFiles
 from llamagpu.lib.error_codes import ErrorCode
+from llamagpu.lib.memory import format_gib
 
 logger = logging.getLogger(__name__)
 
-# Of the memory that is free after loading: the rest is for activations, logits and the system.
-_CACHE_SHARE = 0.8
-_GIB = 1024**3
+_REMEDY = (
+    "; choose a smaller model, unload another one, or change LLAMA_MAX_MODEL_LEN, LLAMA_NUM_SLOTS or "
+    "LLAMA_MAX_MEMORY"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +35,28 @@ class Capacity:
         return read_length(self.max_model_len)
 
 
-def check_weights_fit(num_parameters: int, dtype_bytes: int, free_bytes: int | None) -> None:
-    """Raises LoadError INSUFFICIENT_MEMORY where the weights alone are more than what is free."""
-    needed = num_parameters * dtype_bytes
-    if free_bytes is not None and needed > free_bytes:
-        raise LoadError(
-            f"the weights need {needed / _GIB:.1f} GiB, {free_bytes / _GIB:.1f} GiB are free",
-            ErrorCode.INSUFFICIENT_MEMORY,
-        )
+def check_fit(
+    files: ModelFiles,
+    config: EngineConfig,
+    free_bytes: int | None,
+    *,
+    weight_bytes_per_parameter: float,
+    kv_dtype_bytes: float,
+) -> None:
+    """Raises LoadError INSUFFICIENT_MEMORY where not even one sequence could be served.
+
+    Only headers have been read by then. The message has the parts and how to mend it.
+    """
+    estimate = least_memory(
+        files,
+        context_length=config.max_model_len,
+        weight_bytes_per_parameter=weight_bytes_per_parameter,
+        kv_dtype_bytes=kv_dtype_bytes,
+    )
+    told = f"{files.path}: {estimate.describe(free_bytes)}"
+    if free_bytes is not None and estimate.total > free_bytes:
+        raise LoadError(told + _REMEDY, ErrorCode.INSUFFICIENT_MEMORY)
+    logger.info("%s", told)
 
 
 def plan_capacity(
@@ -48,25 +66,29 @@ def plan_capacity(
     dtype_bytes: int,
     free_bytes: int | None,
 ) -> Capacity:
-    """The slots and the context length to serve with.
+    """The slots and the context length to serve with, from what is free once weights are loaded.
 
-    The configured length is cut to the model's. Where memory is short, an unset length is halved
-    first, then slots are given up; every choice is logged. Raises LoadError INSUFFICIENT_MEMORY
-    where not even one slot fits.
+    The configured length is cut to the model's. Where memory is short, an open length and slots are
+    given up in turns (`inference.memory_plan`); every choice is logged. Raises LoadError
+    INSUFFICIENT_MEMORY where not even one slot fits.
     """
-    length = min(config.max_model_len or model_len, model_len)
+    asked = config.max_model_len
+    length = min(asked or model_len, model_len)
     if free_bytes is None:
         return Capacity(config.num_slots, length)
     per_token = sum(layer.bytes_per_token(dtype_bytes) for layer in layers)
-    budget = int(free_bytes * _CACHE_SHARE)
-    if config.max_model_len is None:
-        while length > 2 * TILE and config.num_slots * length * per_token > budget:
-            length = -(-length // 2)
-    num_slots = min(config.num_slots, budget // (Capacity(1, length).slot_len * per_token))
+    budget = cache_budget(free_bytes, is_length_asked=asked is not None)
+    num_slots, length = size_cache(
+        num_slots=config.num_slots,
+        asked=asked,
+        model_len=model_len,
+        bytes_per_token=per_token,
+        budget=budget,
+    )
     if num_slots < 1:
         raise LoadError(
-            f"one sequence of {length} tokens needs {length * per_token / _GIB:.1f} GiB of cache, "
-            f"{budget / _GIB:.1f} GiB are free for it; lower max_model_len",
+            f"one sequence of {length} tokens needs {format_gib(length * per_token)} GiB of cache, "
+            f"{format_gib(budget)} GiB are free for it{_REMEDY}",
             ErrorCode.INSUFFICIENT_MEMORY,
         )
     if num_slots < config.num_slots or length < model_len:

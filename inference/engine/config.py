@@ -17,7 +17,8 @@ MAX_LEVEL = 3
 @dataclass(frozen=True, slots=True)
 class EngineConfig:
     """Sizes are tokens or requests. `max_model_len` None takes what the model and memory allow,
-    `optimization_level` None the fastest that this device and model have.
+    `optimization_level` None the fastest that this device and model have. `max_memory_bytes` bounds
+    the process's host memory, None by what is free; `cache_dir` None is the data directory's.
 
     Raises LoadError naming the setting that is out of range.
     """
@@ -30,6 +31,8 @@ class EngineConfig:
     backend: str = "auto"
     dtype: str = "auto"
     optimization_level: int | None = None
+    max_memory_bytes: int | None = None
+    cache_dir: str | None = None
 
     def __post_init__(self) -> None:
         _check_range("num_slots", self.num_slots, 1, 4096)
@@ -41,6 +44,8 @@ class EngineConfig:
             _check_range("num_threads", self.num_threads, 1, 4096)
         if self.optimization_level is not None:
             _check_range("optimization_level", self.optimization_level, 0, MAX_LEVEL)
+        if self.max_memory_bytes is not None:
+            _check_range("max_memory_bytes", self.max_memory_bytes, 1, 2**60)
         _check_choice("backend", self.backend, BACKENDS)
         _check_choice("dtype", self.dtype, DTYPES)
 
@@ -56,6 +61,8 @@ class EngineConfig:
             backend=load.backend,
             dtype=load.dtype,
             optimization_level=None if load.optimization_level < 0 else load.optimization_level,
+            max_memory_bytes=load.max_memory_bytes or None,
+            cache_dir=load.cache_dir or None,
         )
 
 

@@ -10,6 +10,7 @@ from inference.engine.backends.selection import select_backend
 from inference.engine.config import EngineConfig
 from inference.engine.engine import Emit, Engine
 from inference.engine.loading import Progress, quieten_transformers
+from inference.engine.memory import resident_bytes
 from inference.protocol import Loaded
 
 
@@ -38,7 +39,14 @@ class RunningEngine:
             load_time=load_time,
             capabilities=self.backend.get_capabilities(),
             rejected_backends=self.rejected_backends,
+            reserved_bytes=resident_bytes() + self._host_cache_bytes(),
         )
+
+    def _host_cache_bytes(self) -> int:
+        """Host memory that the cache will take once it is full; it is reserved, not yet touched."""
+        if self.served.loaded.device.type != "cpu":
+            return 0
+        return int(self.backend.get_metrics().get("kv_cache_reserved_bytes", 0))
 
 
 def start_engine(

@@ -18,6 +18,7 @@ from inference.worker.engine_process import (
     EngineLoadError,
     EngineProcess,
 )
+from inference.worker.memory_share import grant
 from llamagpu.lib.error_codes import ErrorCode
 
 logger = logging.getLogger(__name__)
@@ -42,12 +43,19 @@ class _Seat:
 
 
 class EnginePool:
-    """`load_for(slug)` says what to load for a model; it raises EngineLoadError for an unknown one."""
+    """`load_for(slug)` says what to load for a model; it raises EngineLoadError for an unknown one.
+
+    All engines together may hold `memory_limit` bytes of host memory.
+    """
 
     def __init__(
-        self, load_for: Callable[[str], Load], command: Sequence[str] = ENGINE_COMMAND
+        self,
+        load_for: Callable[[str], Load],
+        command: Sequence[str] = ENGINE_COMMAND,
+        memory_limit: int | None = None,
     ) -> None:
         self._load_for = load_for
+        self._memory_limit = memory_limit
         self._command = command
         self._seats: dict[str, _Seat] = {}
         self._kept: set[str] = set()
@@ -124,7 +132,9 @@ class EnginePool:
                 return (
                     seat.process
                 )  # failed lately: its error is the answer until the pause is over
-            process = EngineProcess(slug, self._load_for(slug), self._note_exit, self._command)
+            others = [seat.process for name, seat in self._seats.items() if name != slug]
+            load = grant(self._load_for(slug), self._memory_limit, others)
+            process = EngineProcess(slug, load, self._note_exit, self._command)
             if seat is None:
                 self._seats[slug] = _Seat(process)
             else:

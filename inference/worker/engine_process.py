@@ -110,7 +110,7 @@ class EngineProcess:
         command: Sequence[str] = ENGINE_COMMAND,
     ) -> None:
         self.slug = slug
-        self._model_path = load.model_path
+        self.load = load
         self.state = ModelState.LOADING
         self.progress = LoadProgress("starting", 0.0)
         self.info: Loaded | None = None
@@ -240,7 +240,7 @@ class EngineProcess:
                 self._settled.set()
             case LoadFailed():
                 # Callers read this: they know the model by its name, not by the server's folders.
-                message = event.message.replace(self._model_path, self.slug)
+                message = event.message.replace(self.load.model_path, self.slug)
                 logger.error("'%s' could not be loaded: %s", self.slug, event.message)
                 self.error, self.state = LoadFailed(event.code, message), ModelState.FAILED
                 self._settled.set()

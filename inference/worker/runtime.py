@@ -36,7 +36,7 @@ class WorkerRuntime:
     def __init__(self, name: str) -> None:
         client = sync_client(settings.REDIS_URL)
         instance = secrets.token_hex(6)
-        self._engines = EnginePool(load_command)
+        self._engines = EnginePool(load_command, memory_limit=settings.LLAMA.max_memory_bytes)
         self._runner = JobRunner(client, name, instance, self._engines, Pipeline())
         self._heartbeat = Heartbeat(
             client, name, instance, self._engines, lambda: self._runner.num_active
@@ -80,6 +80,7 @@ def load_command(slug: str) -> Load:
         num_slots=settings.LLAMA.num_slots,
         max_model_len=settings.LLAMA.max_model_len,
         max_waiting=settings.LLAMA.max_queue,
+        cache_dir=str(settings.LLAMA.cache_dir),
     )
 
 

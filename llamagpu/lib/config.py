@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llamagpu.lib.env import Env
+from llamagpu.lib.memory import MemoryLimit, total_bytes
 
 BUILT_IN_MODEL = "smollm2-135m-instruct"
 # sun_path of a unix socket holds 108 bytes on Linux, its closing NUL included.
@@ -39,6 +40,7 @@ class LlamaConfig:
     job_timeout: int
     num_slots: int
     max_model_len: int
+    max_memory: MemoryLimit
     worker_concurrency: int
     redis_url: str
     embedded_redis: bool
@@ -67,10 +69,21 @@ class LlamaConfig:
             job_timeout=env.integer("LLAMA_JOB_TIMEOUT", 300, low=1, high=1500),
             num_slots=env.integer("LLAMA_NUM_SLOTS", 32, low=1, high=1024),
             max_model_len=env.integer("LLAMA_MAX_MODEL_LEN", 0, low=0, high=10_000_000),
+            max_memory=env.memory("LLAMA_MAX_MEMORY", "80%"),
             worker_concurrency=env.integer("LLAMA_WORKER_CONCURRENCY", 64, low=1, high=1024),
             redis_url=env.text("REDIS_URL") or f"unix://{redis_socket(data_dir)}",
             embedded_redis=not env.is_set("REDIS_URL"),
         )
+
+    @property
+    def max_memory_bytes(self) -> int | None:
+        """Host memory that all engines of this machine may hold together; None where unknown."""
+        return self.max_memory.resolve(total_bytes())
+
+    @property
+    def cache_dir(self) -> Path:
+        """What can be made again: converted models, compiled kernels."""
+        return self.data_dir / "cache"
 
 
 def redis_socket(data_dir: Path) -> Path:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from llamagpu.lib.memory import MemoryLimit
 from llamagpu.lib.secret_files import read_or_create
 
 _TRUE = {"1", "true", "yes", "on"}
@@ -75,6 +76,14 @@ class Env:
         if not low <= number <= high:
             raise EnvError(f"{name}={number}: must be between {low} and {high}")
         return number
+
+    def memory(self, name: str, default: str) -> MemoryLimit:
+        """A share of the machine's memory like `80%`, or a size like `12GiB`."""
+        value = self.text(name, default)
+        try:
+            return MemoryLimit.parse(value)
+        except ValueError as error:
+            raise EnvError(f"{name}={value!r}: {error}") from error
 
     def words(self, name: str, default: tuple[str, ...] = ()) -> tuple[str, ...]:
         """Values separated by commas or spaces."""

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import psutil
 
+from llamagpu.lib.memory import group_limit_bytes
+
 # psutil counts since its last call; two calls closer than this say little.
 _MIN_WINDOW = 0.1
 
@@ -70,7 +72,7 @@ class CpuMeter:
 
 def read_memory() -> MemoryUsage:
     memory = psutil.virtual_memory()
-    limit = _cgroup_limit()
+    limit = group_limit_bytes()
     return MemoryUsage(
         total=memory.total,
         available=memory.available,
@@ -83,14 +85,3 @@ def read_memory() -> MemoryUsage:
 def read_disk(path: Path) -> DiskUsage:
     disk = psutil.disk_usage(str(path))
     return DiskUsage(str(path), disk.total, disk.used, disk.free, disk.percent)
-
-
-def _cgroup_limit() -> int | None:
-    """Memory limit of this process's control group, version 2 then 1; None where there is none."""
-    for name in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        try:
-            text = Path(name).read_text(encoding="ascii").strip()
-        except OSError:
-            continue
-        return int(text) if text.isdigit() else None
-    return None

@@ -10,11 +10,12 @@ from typing import Any
 import torch
 
 from inference.engine.backends.base import BaseBackend, ServedModel
-from inference.engine.capacity import check_weights_fit, plan_capacity
+from inference.engine.capacity import check_fit, plan_capacity
 from inference.engine.config import EngineConfig
 from inference.engine.errors import EngineError, LoadError
 from inference.engine.kv_cache.slotted import SlottedKVCache
 from inference.engine.loading import LoadedModel, Progress, load_model
+from inference.engine.memory import resident_bytes
 from inference.engine.model_runner import ModelRunner
 from inference.engine.scheduler import StepPlan
 from inference.engine.self_test import check_attention
@@ -55,6 +56,19 @@ class TorchBackend(BaseBackend):
     def _free_bytes(self) -> int | None:
         """Memory for weights and cache that is free now; None where nobody knows."""
 
+    def _budget(self, config: EngineConfig, held_bytes: int) -> int | None:
+        """Bytes that are free, and on the CPU those of `held_bytes` that this process holds now.
+
+        `max_memory_bytes` of the settings bounds host memory alone.
+        """
+        free = self._free_bytes()
+        if self.device.type != "cpu":
+            return free
+        if config.max_memory_bytes is not None:
+            rest = config.max_memory_bytes - resident_bytes()
+            free = rest if free is None else min(free, rest)
+        return free if free is None else max(0, free + held_bytes)
+
     @abstractmethod
     def _prepare(self, config: EngineConfig) -> None:
         """Process-wide settings before loading."""
@@ -72,7 +86,13 @@ class TorchBackend(BaseBackend):
         self._prepare(settings)
         try:
             files = read_model_files(path)
-            check_weights_fit(files.num_parameters, dtype.itemsize, self._free_bytes())
+            check_fit(
+                files,
+                settings,
+                self._budget(settings, resident_bytes()),
+                weight_bytes_per_parameter=dtype.itemsize,
+                kv_dtype_bytes=dtype.itemsize,
+            )
             loaded = load_model(path, self.device, dtype, report)
             return self._serve(loaded, settings, report)
         except ModelFilesError as error:
@@ -86,7 +106,7 @@ class TorchBackend(BaseBackend):
         progress("cache", 0.0)
         shapes = [layer.shape for layer in loaded.layers]
         capacity = plan_capacity(
-            config, loaded.max_model_len, shapes, loaded.dtype.itemsize, self._free_bytes()
+            config, loaded.max_model_len, shapes, loaded.dtype.itemsize, self._budget(config, 0)
         )
         cache = SlottedKVCache(
             shapes,
