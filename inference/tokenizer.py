@@ -86,6 +86,10 @@ class Tokenizer:
         self._check_ids(ids)
         return ids
 
+    def encode_plain(self, text: str, *, add_special_tokens: bool = False) -> list[int]:
+        """The token ids of `text` as it is, without the chat template. Raises PromptError."""
+        return self._encode(text, add_special_tokens=add_special_tokens)
+
     def decode(self, ids: Sequence[int]) -> str:
         """The text of `ids` without special tokens; bytes of no whole character become U+FFFD."""
         text: str = self._backend.decode(list(ids), skip_special_tokens=True)
