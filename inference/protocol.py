@@ -137,6 +137,8 @@ class Load:
     optimization_level: int = -1
     max_memory_bytes: int = 0
     cache_dir: str = ""
+    tensor_parallel: int = 1
+    devices: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

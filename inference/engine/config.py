@@ -12,6 +12,7 @@ from llamagpu.lib.error_codes import ErrorCode
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 BACKENDS = ("auto", "cuda", "rocm", "cpu")
 MAX_LEVEL = 3
+MAX_RANKS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +20,8 @@ class EngineConfig:
     """Sizes are tokens or requests. `max_model_len` None takes what the model and memory allow,
     `optimization_level` None the fastest that this device and model have. `max_memory_bytes` bounds
     the process's host memory, None by what is free; `cache_dir` None is the data directory's.
+    `tensor_parallel` ranks share every layer; `devices` numbers the GPUs, one per rank, or for one
+    rank those that its layers are placed on (none: the first).
 
     Raises LoadError naming the setting that is out of range.
     """
@@ -33,6 +36,8 @@ class EngineConfig:
     optimization_level: int | None = None
     max_memory_bytes: int | None = None
     cache_dir: str | None = None
+    tensor_parallel: int = 1
+    devices: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         _check_range("num_slots", self.num_slots, 1, 4096)
@@ -46,6 +51,16 @@ class EngineConfig:
             _check_range("optimization_level", self.optimization_level, 0, MAX_LEVEL)
         if self.max_memory_bytes is not None:
             _check_range("max_memory_bytes", self.max_memory_bytes, 1, 2**60)
+        _check_range("tensor_parallel", self.tensor_parallel, 1, MAX_RANKS)
+        for index in self.devices:
+            _check_range("devices", index, 0, 1023)
+        if len(set(self.devices)) < len(self.devices):
+            raise LoadError("devices names one device twice", ErrorCode.INVALID_INPUT)
+        if self.tensor_parallel > 1 and self.devices and len(self.devices) != self.tensor_parallel:
+            raise LoadError(
+                f"devices has {len(self.devices)} numbers for tensor_parallel {self.tensor_parallel}",
+                ErrorCode.INVALID_INPUT,
+            )
         _check_choice("backend", self.backend, BACKENDS)
         _check_choice("dtype", self.dtype, DTYPES)
 
@@ -63,6 +78,8 @@ class EngineConfig:
             optimization_level=None if load.optimization_level < 0 else load.optimization_level,
             max_memory_bytes=load.max_memory_bytes or None,
             cache_dir=load.cache_dir or None,
+            tensor_parallel=load.tensor_parallel,
+            devices=load.devices,
         )
 
 

@@ -52,7 +52,7 @@ class Engine:
         self._capacity = served.capacity
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._scheduler = Scheduler(
-            SlotPool(served.capacity.num_slots, served.capacity.slot_len),
+            served.accounting or SlotPool(served.capacity.num_slots, served.capacity.slot_len),
             prefill_budget=prefill_budget,
             max_waiting=max_waiting,
         )

@@ -17,10 +17,12 @@ _PROBE_TOKENS = 4
 
 @dataclass(frozen=True, slots=True)
 class ProbedLayer:
-    """An attention layer as it called: its cache's shape, and its window in tokens."""
+    """An attention layer as it called: its cache's shape, its window in tokens, its softcap."""
 
     shape: LayerShape
     window: int | None
+    softcap: float | None = None
+    num_heads: int = 0
 
 
 class _Recorder:
@@ -38,7 +40,8 @@ class _Recorder:
         rule: LayerRule,
     ) -> torch.Tensor:
         shape = LayerShape(key.shape[1], key.shape[2], value.shape[2])
-        self.calls.append((layer, ProbedLayer(shape, rule.window)))
+        probed = ProbedLayer(shape, rule.window, rule.softcap, query.shape[1])
+        self.calls.append((layer, probed))
         if query.shape[1] % key.shape[1]:
             raise LoadError(f"layer {layer}: {query.shape[1]} heads over {key.shape[1]} kv heads")
         return query.new_zeros(query.shape[0], query.shape[1], value.shape[2])

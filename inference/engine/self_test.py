@@ -14,7 +14,7 @@ from inference.engine.attention import ATTENTION_NAME
 from inference.engine.detokenizer import TextAssembler
 from inference.engine.errors import LoadError
 from inference.engine.loading import LoadedModel
-from inference.engine.model_runner import ModelRunner
+from inference.engine.runner import Runner
 from inference.engine.scheduler import PrefillChunk, StepPlan
 from inference.engine.sequence import Sequence
 from inference.protocol import SamplingParams
@@ -27,14 +27,14 @@ _NUM_DECODES = 3
 _TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.15, torch.float16: 0.15}
 
 
-def check_attention(loaded: LoadedModel, runner: ModelRunner) -> None:
+def check_attention(loaded: LoadedModel, runner: Runner, slot: int = 0) -> None:
     """Compare one prompt's logits, computed in prefill and decode steps, with transformers'.
 
-    Raises LoadError where they differ by more than rounding.
+    It uses `slot` of the cache. Raises LoadError where they differ by more than rounding.
     """
     vocab_size = loaded.files.vocab_size
     token_ids = [(31 * index + 5) % vocab_size for index in range(_NUM_PROMPT + _NUM_DECODES)]
-    ours = _run_in_steps(runner, token_ids)
+    ours = _run_in_steps(runner, token_ids, slot)
     reference = _run_reference(loaded, token_ids)
     spread = float((reference - reference.mean()).abs().max())
     difference = float((ours - reference).abs().max()) / max(spread, 1e-6)
@@ -47,7 +47,7 @@ def check_attention(loaded: LoadedModel, runner: ModelRunner) -> None:
         )
 
 
-def _run_in_steps(runner: ModelRunner, token_ids: list[int]) -> torch.Tensor:
+def _run_in_steps(runner: Runner, token_ids: list[int], slot: int) -> torch.Tensor:
     sequence = Sequence(
         request_id="self-test",
         prompt_ids=token_ids[:_NUM_PROMPT],
@@ -56,13 +56,13 @@ def _run_in_steps(runner: ModelRunner, token_ids: list[int]) -> torch.Tensor:
         now=0.0,
         timeout=0.0,
     )
-    sequence.slot = 0
+    sequence.slot = slot
     logits = runner.run(StepPlan(chunks=(PrefillChunk(sequence, 0, _NUM_PROMPT, is_last=True),)))
     for position in range(_NUM_PROMPT, len(token_ids)):
         sequence.output_ids.append(token_ids[position])
         sequence.num_computed = position
         logits = runner.run(StepPlan(decodes=(sequence,)))
-    runner.cache.scrub(0, len(token_ids))
+    runner.cache.scrub(slot, len(token_ids))
     return logits[0]
 
 

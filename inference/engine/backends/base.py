@@ -10,16 +10,21 @@ import torch
 
 from inference.engine.capacity import Capacity
 from inference.engine.config import EngineConfig
+from inference.engine.kv_cache.base import CacheAccounting
 from inference.engine.loading import LoadedModel, Progress
 from inference.engine.scheduler import StepPlan
 
 
 @dataclass(frozen=True, slots=True)
 class ServedModel:
-    """A model that is ready: what was loaded, and how much of it can be served at once."""
+    """A model that is ready: what was loaded, and how much of it can be served at once.
+
+    `accounting` is that of a cache which is not made of slots; None for slots.
+    """
 
     loaded: LoadedModel
     capacity: Capacity
+    accounting: CacheAccounting | None = None
 
 
 class BaseBackend(ABC):

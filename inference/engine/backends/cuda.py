@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 import torch
 
-from inference.engine.backends.torch_backend import TorchBackend
+from inference.engine.backends.paged_backend import PagedBackend
 from inference.engine.config import EngineConfig
 
-logger = logging.getLogger(__name__)
 
+class CudaBackend(PagedBackend):
+    """Computes on the first of the devices that the settings name, or on the first visible GPU.
 
-class CudaBackend(TorchBackend):
-    """Computes on the first visible GPU; `CUDA_VISIBLE_DEVICES` chooses another."""
+    Further devices hold further layers, or further parts of every layer (`tensor_parallel`).
+    """
 
     name = "cuda"
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._index = 0
+
     @property
     def device(self) -> torch.device:
-        return torch.device("cuda", 0)
+        return torch.device("cuda", self._index)
 
     @property
     def default_dtype(self) -> torch.dtype:
@@ -34,10 +38,16 @@ class CudaBackend(TorchBackend):
         return None
 
     def _free_bytes(self) -> int | None:
-        free, _ = torch.cuda.mem_get_info(self.device)
-        return free
+        return self._free_on(self.device)
+
+    def _free_on(self, device: torch.device) -> int | None:
+        # What the allocator holds in reserve and nobody uses is free as well.
+        free, _ = torch.cuda.mem_get_info(device)
+        idle = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return free + idle
 
     def _prepare(self, config: EngineConfig) -> None:
+        self._index = config.devices[0] if config.devices else 0
         torch.cuda.set_device(self.device)
 
     def scrub(self, slot: int, num_tokens: int) -> None:
@@ -48,10 +58,11 @@ class CudaBackend(TorchBackend):
         properties = torch.cuda.get_device_properties(self.device)
         free, total = torch.cuda.mem_get_info(self.device)
         return {
+            **self.paged_facts(),
             "device_name": properties.name,
             "num_devices": torch.cuda.device_count(),
             "compute_capability": f"{properties.major}.{properties.minor}",
-            "runtime": torch.version.hip or torch.version.cuda,
+            "runtime": str(torch.version.hip or torch.version.cuda),
             "dtypes": ["bfloat16", "float16", "float32"],
             "memory_free_bytes": free,
             "memory_total_bytes": total,

@@ -17,6 +17,7 @@ from inference.engine.kv_cache.slotted import SlottedKVCache
 from inference.engine.loading import LoadedModel, Progress, load_model
 from inference.engine.memory import resident_bytes
 from inference.engine.model_runner import ModelRunner
+from inference.engine.runner import Runner
 from inference.engine.scheduler import StepPlan
 from inference.engine.self_test import check_attention
 from inference.model_files import ModelFilesError, read_model_files
@@ -34,7 +35,7 @@ class TorchBackend(BaseBackend):
 
     def __init__(self) -> None:
         self._rejection: str | None = None
-        self._runner: ModelRunner | None = None
+        self._runner: Runner | None = None
         self._infer_seconds = 0.0
         self._num_steps = 0
 

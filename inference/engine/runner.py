@@ -1,0 +1,21 @@
+"""What a backend asks of whatever computes its steps."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+
+from inference.engine.kv_cache.base import KVCache
+from inference.engine.scheduler import StepPlan
+
+
+class Runner(Protocol):
+    """A model with its cache. One thread calls it."""
+
+    @property
+    def cache(self) -> KVCache:
+        """The stored keys and values."""
+
+    def run(self, plan: StepPlan) -> torch.Tensor:
+        """Compute a step; the logits [rows that ask for them, vocab], float32, on the device."""
