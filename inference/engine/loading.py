@@ -49,9 +49,16 @@ class LoadedModel:
 
 
 def load_model(
-    path: Path, device: torch.device, dtype: torch.dtype, progress: Progress
+    path: Path,
+    device: torch.device,
+    dtype: torch.dtype,
+    progress: Progress,
+    placement: dict[str, Any] | None = None,
 ) -> LoadedModel:
-    """Load the model in folder `path`. Raises LoadError naming the file and the reason."""
+    """Load the model in folder `path`. Raises LoadError naming the file and the reason.
+
+    `placement` is what `from_pretrained` is told where not all of the model goes to `device`.
+    """
     progress("check", 0.0)
     try:
         files = read_model_files(path)
@@ -63,7 +70,7 @@ def load_model(
     progress("check", 1.0)
     progress("weights", 0.0)
     AttentionInterface.register(ATTENTION_NAME, attend)
-    model = _build_model(path, config, device, dtype)
+    model = _build_model(path, config, device, dtype, placement)
     progress("weights", 1.0)
     hook, layers = probe_layers(model, path, device)
     _check_windows(path, config, layers, max_model_len)
@@ -104,7 +111,15 @@ def _check_config(path: Path, config: Any, files: ModelFiles) -> int:
     return length
 
 
-def _build_model(path: Path, config: Any, device: torch.device, dtype: torch.dtype) -> Any:
+def _build_model(
+    path: Path,
+    config: Any,
+    device: torch.device,
+    dtype: torch.dtype,
+    placement: dict[str, Any] | None,
+) -> Any:
+    if placement is None:
+        placement = {"device_map": {"": device} if device.type != "cpu" else None}
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             path,
@@ -115,7 +130,7 @@ def _build_model(path: Path, config: Any, device: torch.device, dtype: torch.dty
             trust_remote_code=False,
             local_files_only=True,
             output_loading_info=True,
-            device_map={"": device} if device.type != "cpu" else None,
+            **placement,
         )
     except (MemoryError, torch.OutOfMemoryError):
         raise

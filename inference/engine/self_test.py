@@ -7,6 +7,7 @@ position bias, a kernel that is wrong on this device. Better no model than one t
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 import torch
 
@@ -27,17 +28,23 @@ _NUM_DECODES = 3
 _TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.15, torch.float16: 0.15}
 
 
-def check_attention(loaded: LoadedModel, runner: Runner, slot: int = 0) -> None:
+def check_attention(
+    loaded: LoadedModel,
+    runner: Runner,
+    slot: int = 0,
+    reference: Callable[[list[int]], torch.Tensor] | None = None,
+) -> None:
     """Compare one prompt's logits, computed in prefill and decode steps, with transformers'.
 
-    It uses `slot` of the cache. Raises LoadError where they differ by more than rounding.
+    It uses `slot` of the cache. `reference` gives transformers' logits where this process alone
+    cannot compute them. Raises LoadError where they differ by more than rounding.
     """
     vocab_size = loaded.files.vocab_size
     token_ids = [(31 * index + 5) % vocab_size for index in range(_NUM_PROMPT + _NUM_DECODES)]
     ours = _run_in_steps(runner, token_ids, slot)
-    reference = _run_reference(loaded, token_ids)
-    spread = float((reference - reference.mean()).abs().max())
-    difference = float((ours - reference).abs().max()) / max(spread, 1e-6)
+    theirs = reference(token_ids) if reference is not None else run_reference(loaded, token_ids)
+    spread = float((theirs - theirs.mean()).abs().max())
+    difference = float((ours - theirs).abs().max()) / max(spread, 1e-6)
     logger.info("attention self-test: relative difference %.1e", difference)
     # NaN compares False, and must not pass.
     if not difference <= _TOLERANCE[loaded.dtype]:
@@ -66,7 +73,8 @@ def _run_in_steps(runner: Runner, token_ids: list[int], slot: int) -> torch.Tens
     return logits[0]
 
 
-def _run_reference(loaded: LoadedModel, token_ids: list[int]) -> torch.Tensor:
+def run_reference(loaded: LoadedModel, token_ids: list[int]) -> torch.Tensor:
+    """The last token's logits [vocab] by transformers' own attention."""
     model = loaded.model
     model.set_attn_implementation("eager")
     try:

@@ -20,7 +20,7 @@ from inference.engine.model_runner import ModelRunner
 from inference.engine.runner import Runner
 from inference.engine.scheduler import StepPlan
 from inference.engine.self_test import check_attention
-from inference.model_files import ModelFilesError, read_model_files
+from inference.model_files import ModelFiles, ModelFilesError, read_model_files
 from llamagpu.lib.error_codes import ErrorCode
 
 _DTYPES = {
@@ -91,10 +91,13 @@ class TorchBackend(BaseBackend):
                 files,
                 settings,
                 self._budget(settings, resident_bytes()),
-                weight_bytes_per_parameter=dtype.itemsize,
-                kv_dtype_bytes=dtype.itemsize,
+                weight_bytes_per_parameter=dtype.itemsize / self._num_parts(settings),
+                kv_dtype_bytes=dtype.itemsize / self._num_parts(settings),
             )
-            loaded = load_model(path, self.device, dtype, report)
+            if settings.tensor_parallel > 1:
+                return self._serve_ranks(files, settings, dtype, report)
+            placement = self._placement(files, settings)
+            loaded = load_model(path, self.device, dtype, report, placement)
             return self._serve(loaded, settings, report)
         except ModelFilesError as error:
             raise LoadError(str(error)) from error
@@ -102,6 +105,25 @@ class TorchBackend(BaseBackend):
             raise LoadError(
                 f"{path}: not enough memory: {error}", ErrorCode.INSUFFICIENT_MEMORY
             ) from error
+
+    def _num_parts(self, config: EngineConfig) -> int:
+        """Over how many devices weights and cache are spread."""
+        return 1
+
+    def _placement(self, files: ModelFiles, config: EngineConfig) -> dict[str, Any] | None:
+        """What `from_pretrained` is told where one device does not hold the whole model."""
+        return None
+
+    def _serve_ranks(
+        self, files: ModelFiles, config: EngineConfig, dtype: torch.dtype, progress: Progress
+    ) -> ServedModel:
+        """Load and serve through several ranks, of which this process is the first."""
+        from inference.engine.parallel.serving import serve_ranks
+
+        ranked, runner = serve_ranks(files, config, self.device, dtype, progress)
+        self._runner = runner
+        serving = ranked.serving
+        return ServedModel(ranked.loaded, serving.capacity, serving.accounting)
 
     def _serve(self, loaded: LoadedModel, config: EngineConfig, progress: Progress) -> ServedModel:
         progress("cache", 0.0)
