@@ -275,7 +275,12 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """A snapshot of the engine: counts since start unless the name says otherwise."""
+    """A snapshot of the engine: counts since start unless the name says otherwise.
+
+    `max_running` and `prefill_budget` are the limits of now: short memory lowers them. A prefill step
+    computes parts of prompts (and decodes beside them); all others only decode. `cache_hits_total`
+    counts requests whose prompt's beginning was found in the cache, `cached_tokens_total` its tokens.
+    """
 
     num_running: int
     num_waiting: int
@@ -288,6 +293,17 @@ class Stats:
     step_time_total: float
     resident_bytes: int
     device_memory: dict[str, int] = field(default_factory=dict)
+    max_running: int = 0
+    prefill_budget: int = 0
+    prefill_steps_total: int = 0
+    prefill_time_total: float = 0.0
+    decode_time_total: float = 0.0
+    cached_tokens_total: int = 0
+    cache_hits_total: int = 0
+    preemptions_total: int = 0
+    oom_retries_total: int = 0
+    drafted_tokens_total: int = 0
+    accepted_drafts_total: int = 0
 
 
 @dataclass(frozen=True, slots=True)

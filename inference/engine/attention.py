@@ -137,6 +137,16 @@ class SlottedAttention:
         output = query.new_zeros(query.shape[0], query.shape[1], value.shape[-1])
         if batch.num_decodes:
             output[: batch.num_decodes] = self._decode(layer, query[: batch.num_decodes], rule)
+        for run in batch.runs:
+            rows = slice(run.row, run.row + run.num_rows)
+            keys = self._cache.keys[layer][run.slot, :, : run.length]
+            values = self._cache.values[layer][run.slot, :, : run.length]
+            # The keys of all rows are one sequence's: shared without a copy.
+            keys = keys.expand(run.num_rows, -1, -1, -1)
+            values = values.expand(run.num_rows, -1, -1, -1)
+            mask = batch.run_mask(run, rule.window, query.dtype)
+            every = torch.arange(run.num_rows, device=query.device)
+            output[rows] = _attend_rows(query[rows], keys, values, mask, every, rule)
         for tile in batch.tiles:
             rows = slice(tile.row, tile.row + tile.num_rows)
             first = tile.first_key(rule.window)
@@ -159,13 +169,24 @@ class SlottedAttention:
         else:
             taken = batch.slots[: batch.num_decodes]
             keys, values = keys[taken, :, :length], values[taken, :, :length]
-        num_kv_heads = keys.shape[1]
-        group = query.shape[1] // num_kv_heads
-        grouped = query.new_zeros(keys.shape[0], num_kv_heads, pad_group(group), query.shape[-1])
-        grouped[rows, :, :group] = query.reshape(-1, num_kv_heads, group, query.shape[-1])
         mask = batch.decode_mask(rule.window, query.dtype)  # [span, 1, 1, length]
-        output = _scores_to_output(grouped, keys, values, mask, rule)
-        return output[rows, :, :group].flatten(1, 2)
+        return _attend_rows(query, keys, values, mask, rows, rule)
+
+
+def _attend_rows(
+    query: torch.Tensor,  # [B, heads, D], one token each
+    keys: torch.Tensor,  # [span, Hkv, L, D]
+    values: torch.Tensor,  # [span, Hkv, L, Dv]
+    mask: torch.Tensor,  # [span, 1, 1, L]
+    rows: torch.Tensor,  # [B], which of the span each query reads
+    rule: LayerRule,
+) -> torch.Tensor:  # [B, heads, Dv]
+    num_kv_heads = keys.shape[1]
+    group = query.shape[1] // num_kv_heads
+    grouped = query.new_zeros(keys.shape[0], num_kv_heads, pad_group(group), query.shape[-1])
+    grouped[rows, :, :group] = query.reshape(-1, num_kv_heads, group, query.shape[-1])
+    output = _scores_to_output(grouped, keys, values, mask, rule)
+    return output[rows, :, :group].flatten(1, 2)
 
 
 def _attend_tile(

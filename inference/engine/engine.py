@@ -13,15 +13,19 @@ from collections.abc import Callable
 
 from inference.engine.backends.base import BaseBackend, ServedModel
 from inference.engine.counters import Counters
+from inference.engine.drafts import Drafts
 from inference.engine.errors import DeviceLost, RequestError
-from inference.engine.failures import explain_failure
+from inference.engine.failures import explain_failure, is_out_of_memory
 from inference.engine.intake import build_sequence
 from inference.engine.kv_cache.slots import SlotPool
-from inference.engine.memory import resident_bytes
+from inference.engine.memory_guard import MemoryGuard
 from inference.engine.output import OutputProcessor
 from inference.engine.sampler import SampledToken, Sampler
-from inference.engine.scheduler import Scheduler, StepPlan
+from inference.engine.scheduler import Propose, Scheduler, slot_of
 from inference.engine.sequence import Sequence
+from inference.engine.stats import take_stats
+from inference.engine.step_plan import StepPlan
+from inference.engine.step_results import StepResults
 from inference.protocol import Drained, EngineEvent, Failed, Started, Stats, Submit
 from llamagpu.lib.error_codes import ErrorCode
 
@@ -44,7 +48,12 @@ class Engine:
         *,
         prefill_budget: int = 512,
         max_waiting: int = 256,
+        max_drafts: int = 7,
+        draft_batch: int = 2,
     ) -> None:
+        """Up to `max_drafts` tokens are guessed for a sequence (0: none), as long as no more than
+        `draft_batch` sequences run.
+        """
         files, tokenizer = served.loaded.files, served.loaded.tokenizer
         self._backend = backend
         self._emit = emit
@@ -52,19 +61,27 @@ class Engine:
         self._capacity = served.capacity
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._scheduler = Scheduler(
-            served.accounting or SlotPool(served.capacity.num_slots, served.capacity.slot_len),
+            served.accounting or SlotPool(self._capacity.num_slots, self._capacity.slot_len),
             prefill_budget=prefill_budget,
             max_waiting=max_waiting,
         )
+        self._scheduler.set_rounding(rounds_alike=self._rounds_alike())
         self._sampler = Sampler(
-            num_slots=served.capacity.num_slots,
+            num_slots=self._capacity.num_slots,
             vocab_size=files.vocab_size,
             eos_token_ids=files.eos_token_ids,
         )
-        self._output = OutputProcessor(
-            eos_token_ids=files.eos_token_ids, token_text=tokenizer.token_text
-        )
         self._counters = Counters()
+        self._guard = MemoryGuard(self._scheduler, backend, self._counters)
+        self._drafts = Drafts(max_drafts)
+        self._draft_batch = draft_batch if max_drafts else 0
+        output = OutputProcessor(eos_token_ids=files.eos_token_ids, token_text=tokenizer.token_text)
+        self._results = StepResults(
+            self._scheduler, output, self._drafts, self._counters,
+            fail=self._fail, fail_unsound=self._fail_unsound,
+        )  # fmt: skip
+        #: Odd while a step computes; for a watchdog.
+        self.num_progress = 0
         self._drain_deadline: float | None = None
         self._is_drained = False
         self._is_stopping = False
@@ -94,30 +111,21 @@ class Engine:
         """Refuse new requests, finish the others within `timeout` seconds, then emit `Drained`."""
         self._inbox.put(lambda: self._start_drain(timeout))
 
+    def preempt_all(self, then: Callable[[], None]) -> None:
+        """Between two steps, send all running requests back to wait and call `then`.
+
+        It may replace what computes and what the cache holds, though not the cache's size. The
+        requests go on afterwards as if nothing had happened. Runs on the loop's thread.
+        """
+        self._inbox.put(lambda: self._preempt_all(then))
+
     def stop(self) -> None:
         """Leave `run` after the step that is under way."""
         self._inbox.put(self._stop)
 
     def stats(self) -> Stats:
         """A snapshot; its numbers may be one step apart."""
-        scheduler, counters = self._scheduler, self._counters
-        num_places = self._capacity.num_slots * self._capacity.max_model_len
-        metrics = self._backend.get_metrics()
-        return Stats(
-            num_running=scheduler.num_running,
-            num_waiting=scheduler.num_waiting,
-            num_slots=self._capacity.num_slots,
-            kv_cache_usage=scheduler.num_cached_tokens / num_places,
-            prompt_tokens_total=counters.num_prompt_tokens,
-            generation_tokens_total=counters.num_generated_tokens,
-            requests_total=counters.num_requests,
-            steps_total=counters.num_steps,
-            step_time_total=counters.step_seconds,
-            resident_bytes=resident_bytes(),
-            device_memory={
-                name: value for name, value in metrics.items() if name.endswith("_bytes")
-            },
-        )
+        return take_stats(self._scheduler, self._counters, self._backend)
 
     # ------------------------------------------------------------ the loop's thread
 
@@ -143,18 +151,65 @@ class Engine:
     def step(self) -> None:
         """One round over everything that runs. Raises DeviceLost."""
         started = time.perf_counter()
-        plan = self._scheduler.schedule()
-        try:
+        plan = self._scheduler.schedule(self._proposer())
+        if plan.stranded:
+            self._emit([self._fail_stranded(sequence) for sequence in plan.stranded])
+        if plan.started:
             self._announce(plan.started)
-            logits = self._backend.infer(plan)
-            tokens = self._sampler.sample(logits, plan.sampled)
-            self._scheduler.advance(plan)
-            self._emit(self._apply(plan.sampled, tokens))
-        except Exception as error:
-            logger.exception("a step of %d requests failed", len(plan.sequences))
-            self._fail_step(plan, error)
+        if plan.has_work:
+            self._carry_out(plan)
         self._counters.num_steps += 1
         self._counters.step_seconds += time.perf_counter() - started
+
+    def _carry_out(self, plan: StepPlan) -> None:
+        try:
+            tokens = self._compute(plan)
+        except Exception as error:
+            if is_out_of_memory(error) and self._guard.after_failure(plan, error):
+                return
+            logger.exception("a step of %d requests failed", len(plan.sequences))
+            self._fail_step(plan, error)
+            return
+        try:
+            self._scheduler.advance(plan)
+            events = self._results.apply(plan, tokens, time.monotonic())
+            if events:
+                self._emit(events)
+        except Exception as error:
+            logger.exception("the tokens of %d requests were lost", len(plan.sequences))
+            self._fail_step(plan, error)
+        else:
+            self._guard.after_step(time.monotonic())
+
+    def _compute(self, plan: StepPlan) -> list[SampledToken | None]:
+        """The device's part: changes nothing that a second try would not do again."""
+        started = time.perf_counter()
+        self.num_progress += 1
+        try:
+            for copy in plan.copies:
+                self._backend.copy_prefix(copy.source, slot_of(copy.sequence), copy.num_tokens)
+            logits = self._backend.infer(plan)
+            tokens = self._sampler.sample(logits, plan.sampled)
+        finally:
+            self.num_progress += 1
+        self._note_time(plan, time.perf_counter() - started)
+        return tokens
+
+    def _note_time(self, plan: StepPlan, seconds: float) -> None:
+        counters = self._counters
+        if plan.chunks:
+            counters.num_prefill_steps += 1
+            counters.prefill_seconds += seconds
+            return
+        counters.decode_seconds += seconds
+        if len(plan.decodes) + len(plan.verifications) <= self._draft_batch:
+            self._drafts.note_time(seconds, has_drafts=bool(plan.verifications))
+
+    def _proposer(self) -> Propose | None:
+        """Who guesses tokens for the next step: nobody where the batch is busy enough."""
+        if self._scheduler.num_running > self._draft_batch or not self._backend.supports_drafts:
+            return None
+        return self._drafts.propose
 
     def _receive(self, *, wait: bool) -> None:
         """Carry out what other threads asked for; with `wait`, sleep until there is something."""
@@ -169,36 +224,15 @@ class Engine:
 
     def _announce(self, started: tuple[Sequence, ...]) -> None:
         events: list[EngineEvent] = []
-        now = time.monotonic()
+        counters, now = self._counters, time.monotonic()
         for sequence in started:
             sequence.started_at = now
             num_prompt = len(sequence.prompt_ids)
-            self._counters.num_prompt_tokens += num_prompt
+            counters.num_prompt_tokens += num_prompt
+            counters.num_cached_tokens += sequence.num_cached
+            counters.num_cache_hits += sequence.num_cached > 0
             events.append(Started(sequence.request_id, num_prompt, now - sequence.received_at))
-        if events:
-            self._emit(events)
-
-    def _apply(
-        self, sequences: tuple[Sequence, ...], tokens: list[SampledToken | None]
-    ) -> list[EngineEvent]:
-        events: list[EngineEvent] = []
-        now = time.monotonic()
-        for sequence, token in zip(sequences, tokens, strict=True):
-            if token is None:
-                events.append(self._fail_unsound(sequence))
-                continue
-            self._counters.num_generated_tokens += 1
-            try:
-                news = self._output.apply(sequence, token, now)
-            except Exception:
-                # The text of one request must not end the others'.
-                logger.exception("request %s: its token could not be decoded", sequence.request_id)
-                events.append(self._fail(sequence, "its text could not be decoded"))
-                continue
-            events.extend(news)
-            if sequence.finish_reason is not None:
-                self._scheduler.finish(sequence)
-        return events
+        self._emit(events)
 
     def _enqueue(self, sequence: Sequence) -> None:
         if self._scheduler.find(sequence.request_id) is not None:
@@ -251,6 +285,22 @@ class Engine:
         if isinstance(failure, DeviceLost):
             raise failure
 
+    def _fail_stranded(self, sequence: Sequence) -> Failed:
+        message = "the cache has no room for this request, even alone"
+        return self._fail(sequence, message, ErrorCode.INSUFFICIENT_MEMORY)
+
+    def _preempt_all(self, then: Callable[[], None]) -> None:
+        self._scheduler.preempt_all()
+        try:
+            then()
+        except Exception:
+            logger.exception("the change between two steps failed; serving goes on")
+        self._scheduler.set_rounding(rounds_alike=self._rounds_alike())
+
+    def _rounds_alike(self) -> bool:
+        # What cannot be decoded in several rows at once can only be computed anew in chunks.
+        return self._backend.rounds_alike or not self._backend.supports_drafts
+
     def _fail_unsound(self, sequence: Sequence) -> Failed:
         self._scrub(sequence)
         return self._fail(sequence, "the model's output was not a finite number")
@@ -258,6 +308,7 @@ class Engine:
     def _scrub(self, sequence: Sequence) -> None:
         if sequence.slot is None:
             return
+        self._scheduler.cache.forget(sequence.slot)
         try:
             self._backend.scrub(sequence.slot, sequence.num_tokens)
         except (RuntimeError, MemoryError) as error:

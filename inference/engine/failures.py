@@ -7,8 +7,12 @@ import torch
 from inference.engine.errors import DeviceLost, EngineError
 from llamagpu.lib.error_codes import ErrorCode
 
-# What torch's CPU allocator says in place of an exception type of its own.
-_CPU_ALLOCATION = ("not enough memory", "can't allocate memory", "alloc_cpu")
+# What allocators say where they have no exception type of their own: torch's on the CPU, oneDNN, the
+# CUDA libraries.
+_ALLOCATION = (
+    "not enough memory", "can't allocate memory", "cannot allocate memory", "alloc_cpu",
+    "out of memory", "out_of_memory", "bad_alloc", "alloc_failed",
+)  # fmt: skip
 # After these a CUDA or HIP context answers every call with the same error.
 _LOST_DEVICE = (
     "device-side assert",
@@ -24,7 +28,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
     text = str(error).lower()
-    return isinstance(error, RuntimeError) and any(sign in text for sign in _CPU_ALLOCATION)
+    return isinstance(error, RuntimeError) and any(sign in text for sign in _ALLOCATION)
 
 
 def explain_failure(error: BaseException) -> EngineError:

@@ -34,4 +34,5 @@ def build_sequence(command: Submit, tokenizer: Tokenizer, max_model_len: int) ->
         now=received_at,
         timeout=command.timeout,
         priority=command.priority,
+        tenant=command.tenant,
     )

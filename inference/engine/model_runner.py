@@ -8,12 +8,14 @@ import torch
 
 from inference.engine.attention import AttentionHook, SlottedAttention
 from inference.engine.kv_cache.slotted import SlottedKVCache
-from inference.engine.scheduler import StepPlan
 from inference.engine.step_batch import StepBatch
+from inference.engine.step_plan import StepPlan
 
 
 class ModelRunner:
     """Owns the model and its cache. One thread calls it: the model's hook holds the step's state."""
+
+    supports_drafts = True
 
     def __init__(
         self, model: Any, hook: AttentionHook, cache: SlottedKVCache, device: torch.device
@@ -25,7 +27,7 @@ class ModelRunner:
         self._attention = SlottedAttention(cache)
 
     def run(self, plan: StepPlan) -> torch.Tensor:
-        """Compute the plan's tokens, write their keys and values; the logits [sampled, vocab].
+        """Compute the plan's tokens, write their keys and values; the logits [sampled rows, vocab].
 
         Rows are in the order of `plan.sampled`, float32, on the device. Raises what torch raises:
         the caller decides what an exhausted or broken device means.

@@ -23,13 +23,14 @@ ReadTokens = Callable[[int, int], list[int]]
 class PrefixKeys:
     """The names of one sequence's leading blocks, computed as far as they were asked for.
 
-    The first `num_prompt` tokens are computed as a prompt, later ones one by one while decoding; on
-    kernels that round the two differently a block is also named after where that border lies.
+    The first `num_prompt` tokens are computed as a prompt, later ones one by one while decoding; for
+    kernels that round the two differently a block is also named after where that border lies. None
+    leaves it out.
     """
 
     __slots__ = ("_names", "_num_prompt", "_root")
 
-    def __init__(self, tenant: str, num_prompt: int) -> None:
+    def __init__(self, tenant: str, num_prompt: int | None) -> None:
         self._root = _digest(tenant.encode("utf-8", "surrogatepass"))
         self._num_prompt = num_prompt
         self._names: list[bytes] = []
@@ -42,7 +43,8 @@ class PrefixKeys:
             start = len(names) * TILE
             previous = names[-1] if names else self._root
             tokens = array("q", read(start, start + TILE)).tobytes()
-            as_prompt = min(TILE, max(0, self._num_prompt - start))
+            end = start + TILE if self._num_prompt is None else self._num_prompt
+            as_prompt = min(TILE, max(0, end - start))
             names.append(_digest(previous + bytes([as_prompt]) + tokens))
         return names if len(names) == num_blocks else names[:num_blocks]
 

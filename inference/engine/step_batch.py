@@ -9,11 +9,9 @@ from dataclasses import dataclass
 
 import torch
 
-from inference.engine.scheduler import StepPlan
+from inference.engine.kv_cache.slots import SPAN_PER_DECODE
+from inference.engine.step_plan import StepPlan
 from inference.engine.tiling import TILE, pad_rows, read_length
-
-# A gather copies the keys and values of a step; reading idle slots in between costs as much.
-_MAX_SPAN_PER_DECODE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +35,21 @@ class Tile:
         return max(0, self.start - window + 1) // TILE * TILE
 
 
+@dataclass(frozen=True, slots=True)
+class RowRun:
+    """Rows `row`.. of the packed row decode positions `start`.. of the sequence in `slot`."""
+
+    row: int
+    num_rows: int
+    slot: int
+    start: int
+
+    @property
+    def length(self) -> int:
+        """How many positions its rows read."""
+        return read_length(self.start + self.num_rows)
+
+
 class StepBatch:
     """Index tensors of one step. T counts the rows of tokens, before padding."""
 
@@ -47,6 +60,7 @@ class StepBatch:
         positions: list[int] = []
         slots: list[int] = []
         sampled_rows: list[int] = []
+        self.runs: list[RowRun] = []
         self.tiles: list[Tile] = []
         for sequence in plan.decodes:
             position = sequence.num_computed
@@ -54,6 +68,13 @@ class StepBatch:
             token_ids += sequence.tokens(position, position + 1)
             positions.append(position)
             slots.append(_slot(sequence.slot))
+        for rows in plan.verifications:
+            slot = _slot(rows.sequence.slot)
+            self.runs.append(RowRun(len(token_ids), rows.num_rows, slot, rows.start))
+            token_ids += rows.token_ids
+            positions += range(rows.start, rows.end)
+            slots += [slot] * rows.num_rows
+            sampled_rows += range(len(token_ids) - rows.logit_rows, len(token_ids))
         for chunk in plan.chunks:
             slot = _slot(chunk.sequence.slot)
             for start in range(chunk.start, chunk.end, TILE):
@@ -84,7 +105,7 @@ class StepBatch:
             return
         self.decode_length = read_length(max(positions) + 1)
         low, high = min(slots), max(slots) + 1
-        if high - low <= _MAX_SPAN_PER_DECODE * len(slots):
+        if high - low <= SPAN_PER_DECODE * len(slots):
             self.decode_span = slice(low, high)
             self.decode_rows = self.slots[: len(slots)] - low
         num_read = high - low if self.decode_span is not None else len(slots)
@@ -99,6 +120,16 @@ class StepBatch:
         if key not in self._masks:
             places = torch.arange(self.decode_length, device=self.device)
             visible = _visible(self._decode_ends[:, None], places[None, :], window)
+            self._masks[key] = _additive(visible, dtype)[:, None, None, :]
+        return self._masks[key]
+
+    def run_mask(self, run: RowRun, window: int | None, dtype: torch.dtype) -> torch.Tensor:
+        """[rows of the run, 1, 1, positions it reads]."""
+        key = ("run", run.row, window, dtype)
+        if key not in self._masks:
+            places = torch.arange(run.length, device=self.device)
+            ends = torch.arange(run.start, run.start + run.num_rows, device=self.device)
+            visible = _visible(ends[:, None], places[None, :], window)
             self._masks[key] = _additive(visible, dtype)[:, None, None, :]
         return self._masks[key]
 

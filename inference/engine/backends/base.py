@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,14 +13,14 @@ from inference.engine.capacity import Capacity
 from inference.engine.config import EngineConfig
 from inference.engine.kv_cache.base import CacheAccounting
 from inference.engine.loading import LoadedModel, Progress
-from inference.engine.scheduler import StepPlan
+from inference.engine.step_plan import StepPlan
 
 
 @dataclass(frozen=True, slots=True)
 class ServedModel:
     """A model that is ready: what was loaded, and how much of it can be served at once.
 
-    `accounting` is that of a cache which is not made of slots; None for slots.
+    `accounting` hands out the cache's places; None stands for a slot of `capacity` per sequence.
     """
 
     loaded: LoadedModel
@@ -66,6 +67,26 @@ class BaseBackend(ABC):
         Raises LoadError naming file and reason, or INSUFFICIENT_MEMORY.
         """
 
+    @property
+    def supports_drafts(self) -> bool:
+        """Whether `infer` computes `StepPlan.verifications`. May change between two steps."""
+        return False
+
+    @property
+    def rounds_alike(self) -> bool:
+        """Whether decode rows round like chunks, so that either may stand for the other.
+
+        Where not, what was decoded is never reused as part of a prompt, and is decoded anew after
+        a preemption: texts stay equal to the last bit. True also where nobody promises bits, as in
+        half precision. May change between two steps only while nothing is in the cache.
+        """
+        return False
+
+    @property
+    def free_bytes(self) -> int | None:
+        """Memory of the device that steps could still take; None where nobody knows."""
+        return None
+
     @abstractmethod
     def infer(self, inputs: StepPlan) -> torch.Tensor:
         """Compute one step; logits [sampled sequences, vocab] in float32 on the device.
@@ -76,6 +97,17 @@ class BaseBackend(ABC):
     @abstractmethod
     def scrub(self, slot: int, num_tokens: int) -> None:
         """Zero a slot whose sequence went wrong, and let go of cached free memory."""
+
+    def copy_prefix(self, source: int, target: int, num_tokens: int) -> None:
+        """Copy the first `num_tokens` of a slot's keys and values to another slot."""
+        raise RuntimeError(f"the {self.name} backend copies no slots")
+
+    def release_memory(self, idle_slots: Sequence[int]) -> int:
+        """Give back what can be spared: allocators' caches, the memory behind idle slots.
+
+        Called when memory is short, between two steps. Returns the bytes given back, as far as known.
+        """
+        return 0
 
     @abstractmethod
     def get_capabilities(self) -> dict[str, Any]:

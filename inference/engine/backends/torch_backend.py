@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,8 @@ from inference.engine.loading import LoadedModel, Progress, load_model
 from inference.engine.memory import resident_bytes
 from inference.engine.model_runner import ModelRunner
 from inference.engine.runner import Runner
-from inference.engine.scheduler import StepPlan
 from inference.engine.self_test import check_attention
+from inference.engine.step_plan import StepPlan
 from inference.model_files import ModelFiles, ModelFilesError, read_model_files
 from llamagpu.lib.error_codes import ErrorCode
 
@@ -146,6 +147,18 @@ class TorchBackend(BaseBackend):
         self._runner = runner
         return ServedModel(loaded, capacity)
 
+    @property
+    def supports_drafts(self) -> bool:
+        return bool(getattr(self._runner, "supports_drafts", False))
+
+    @property
+    def rounds_alike(self) -> bool:
+        return bool(getattr(self._runner, "rounds_alike", False))
+
+    @property
+    def free_bytes(self) -> int | None:
+        return self._free_bytes()
+
     def infer(self, inputs: StepPlan) -> torch.Tensor:
         if self._runner is None:
             raise EngineError("no model is loaded")
@@ -158,6 +171,13 @@ class TorchBackend(BaseBackend):
     def scrub(self, slot: int, num_tokens: int) -> None:
         if self._runner is not None:
             self._runner.cache.scrub(slot, num_tokens)
+
+    def copy_prefix(self, source: int, target: int, num_tokens: int) -> None:
+        if self._runner is not None:
+            self._runner.cache.copy_prefix(source, target, num_tokens)
+
+    def release_memory(self, idle_slots: Sequence[int]) -> int:
+        return self._runner.cache.release(idle_slots) if self._runner is not None else 0
 
     def get_metrics(self) -> dict[str, Any]:
         cache_bytes = self._runner.cache.num_bytes if self._runner is not None else 0

@@ -26,10 +26,11 @@ class SlottedKVCache(KVCache):
         self.slot_len = slot_len
         self.keys: list[torch.Tensor] = []
         self.values: list[torch.Tensor] = []
+        self._mappings: list[mmap.mmap] = []
         for layer in layers:
             shape = (num_slots, layer.num_kv_heads, slot_len)
-            self.keys.append(_zeros((*shape, layer.key_dim), dtype, device))
-            self.values.append(_zeros((*shape, layer.value_dim), dtype, device))
+            self.keys.append(self._zeros((*shape, layer.key_dim), dtype, device))
+            self.values.append(self._zeros((*shape, layer.value_dim), dtype, device))
 
     @property
     def num_bytes(self) -> int:
@@ -51,19 +52,39 @@ class SlottedKVCache(KVCache):
         for tensor in (*self.keys, *self.values):
             tensor[slot, :, :num_tokens].zero_()
 
+    def copy_prefix(self, source: int, target: int, num_tokens: int) -> None:
+        for tensor in (*self.keys, *self.values):
+            tensor[target, :, :num_tokens] = tensor[source, :, :num_tokens]
 
-def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-    """A zeroed tensor; on the CPU its pages take memory only once they are written.
+    def release(self, slots: Sequence[int]) -> int:
+        num_released = 0
+        tensors = (*self.keys, *self.values)
+        # Without mappings the memory is a device's, and belongs to the cache for good.
+        for pages, tensor in zip(self._mappings, tensors if self._mappings else (), strict=True):
+            size = tensor[0].nbytes
+            for slot in slots:
+                start = -(-slot * size // mmap.PAGESIZE) * mmap.PAGESIZE
+                length = (slot + 1) * size // mmap.PAGESIZE * mmap.PAGESIZE - start
+                if length > 0:
+                    pages.madvise(mmap.MADV_DONTNEED, start, length)
+                    num_released += length
+        return num_released
 
-    Zeros and not garbage: a masked position weighs nothing, but nothing times NaN is NaN.
-    """
-    if device.type != "cpu":
-        return torch.zeros(shape, dtype=dtype, device=device)
-    num_elements = 1
-    for size in shape:
-        num_elements *= size
-    pages = mmap.mmap(-1, num_elements * dtype.itemsize, flags=mmap.MAP_PRIVATE | mmap.MAP_ANON)
-    # A token fills a few hundred bytes of each head's stretch; huge pages would commit 2 MB there.
-    if hasattr(mmap, "MADV_NOHUGEPAGE"):
-        pages.madvise(mmap.MADV_NOHUGEPAGE)
-    return torch.frombuffer(pages, dtype=dtype).view(shape)
+    def _zeros(
+        self, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device
+    ) -> torch.Tensor:
+        """A zeroed tensor; on the CPU its pages take memory only once they are written.
+
+        Zeros and not garbage: a masked position weighs nothing, but nothing times NaN is NaN.
+        """
+        if device.type != "cpu":
+            return torch.zeros(shape, dtype=dtype, device=device)
+        num_elements = 1
+        for size in shape:
+            num_elements *= size
+        pages = mmap.mmap(-1, num_elements * dtype.itemsize, flags=mmap.MAP_PRIVATE | mmap.MAP_ANON)
+        # A token fills a few hundred bytes of each head's stretch; huge pages would commit 2 MB there.
+        if hasattr(mmap, "MADV_NOHUGEPAGE"):
+            pages.madvise(mmap.MADV_NOHUGEPAGE)
+        self._mappings.append(pages)
+        return torch.frombuffer(pages, dtype=dtype).view(shape)

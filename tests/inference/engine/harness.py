@@ -54,6 +54,7 @@ class Harness:
         *,
         timeout: float = TIMEOUT,
         priority: int = 0,
+        tenant: str = "",
         **params: Any,
     ) -> str:
         """Submit a request; its id. Greedy and without an end token unless `params` say so."""
@@ -62,7 +63,7 @@ class Harness:
         form = Prompt(token_ids=tuple(prompt)) if isinstance(prompt, list) else prompt
         settings = {"temperature": 0.0, "ignore_eos": True, **params}
         self.engine.submit(
-            Submit(request_id, form, SamplingParams(**settings), timeout, priority=priority)
+            Submit(request_id, form, SamplingParams(**settings), timeout, tenant, priority)
         )
         return request_id
 

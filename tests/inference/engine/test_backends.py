@@ -18,7 +18,7 @@ from inference.engine.backends.cuda import CudaBackend
 from inference.engine.backends.rocm import RocmBackend
 from inference.engine.backends.selection import select_backend
 from inference.engine.errors import BackendUnavailable, EngineError
-from inference.engine.scheduler import StepPlan
+from inference.engine.step_plan import StepPlan
 
 ROOT = Path(__file__).resolve().parents[3]
 
