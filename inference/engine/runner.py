@@ -7,7 +7,7 @@ from typing import Protocol
 import torch
 
 from inference.engine.kv_cache.base import KVCache
-from inference.engine.scheduler import StepPlan
+from inference.engine.step_plan import StepPlan
 
 
 class Runner(Protocol):

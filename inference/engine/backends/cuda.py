@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -53,6 +54,11 @@ class CudaBackend(PagedBackend):
     def scrub(self, slot: int, num_tokens: int) -> None:
         super().scrub(slot, num_tokens)
         torch.cuda.empty_cache()
+
+    def release_memory(self, idle_slots: Sequence[int]) -> int:
+        before = torch.cuda.memory_reserved(self.device)
+        torch.cuda.empty_cache()
+        return before - torch.cuda.memory_reserved(self.device)
 
     def get_capabilities(self) -> dict[str, Any]:
         properties = torch.cuda.get_device_properties(self.device)

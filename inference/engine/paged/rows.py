@@ -1,6 +1,8 @@
 """A step over the paged cache as plain numbers: what every rank of an engine must know (no torch).
 
-Rows are tokens: the decoding sequences first, one row each, then the prompts' chunks, then padding.
+Rows are tokens: those that decode first, then the prompts' chunks, then padding. Tokens to verify are
+rows that decode, each as if it were a sequence: by the time a row attends, the rows before it are in
+the pages that it reads.
 """
 
 from __future__ import annotations
@@ -10,14 +12,14 @@ from dataclasses import dataclass, field, replace
 from itertools import accumulate, chain
 
 from inference.engine.kv_cache.page_pool import SCRATCH_PAGE
-from inference.engine.scheduler import StepPlan
+from inference.engine.step_plan import StepPlan
 
 _NUM_HEADER = 5
 
 
 @dataclass(frozen=True, slots=True)
 class PagedRows:
-    """T rows of N sequences, S of which need logits.
+    """T rows of N sequences, S of which need logits. A sequence may stand there once for each row.
 
     `counts[i]` rows belong to sequence i, which has `lengths[i]` tokens in the cache after the step,
     in the pages `tables[i]`. The first `num_decodes` sequences have one row each. Rows beyond
@@ -36,7 +38,8 @@ class PagedRows:
 
     @property
     def is_pure_decode(self) -> bool:
-        return bool(self.counts) and self.num_decodes == len(self.counts)
+        """Whether there is nothing but decodes, and all of them want logits."""
+        return 0 < self.num_decodes == len(self.counts) == self.num_logits
 
     @property
     def num_pages(self) -> int:
@@ -81,12 +84,20 @@ def build_rows(
     The rows, and those with logits, are padded to a `multiple`. Raises RuntimeError for a sequence
     whose pages do not hold its tokens.
     """
-    rows = PagedRows(num_decodes=len(plan.decodes))
+    num_verified = sum(verification.num_rows for verification in plan.verifications)
+    rows = PagedRows(num_decodes=len(plan.decodes) + num_verified)
     for sequence in plan.decodes:
         position = sequence.num_computed
         _add(rows, sequence.slot, table_of, page, range(position, position + 1))
         rows.token_ids.extend(sequence.tokens(position, position + 1))
         rows.logit_rows.append(len(rows.token_ids) - 1)
+    for verification in plan.verifications:
+        for position in range(verification.start, verification.end):
+            slot = verification.sequence.slot
+            _add(rows, slot, table_of, page, range(position, position + 1))
+        rows.token_ids.extend(verification.token_ids)
+        end = len(rows.token_ids)
+        rows.logit_rows.extend(range(end - verification.logit_rows, end))
     for chunk in plan.chunks:
         _add(rows, chunk.sequence.slot, table_of, page, range(chunk.start, chunk.end))
         rows.token_ids.extend(chunk.sequence.tokens(chunk.start, chunk.end))

@@ -13,7 +13,7 @@ from inference.engine.paged.attention import PagedAttention, PagedStep
 from inference.engine.paged.graphs import DecodeGraphs
 from inference.engine.paged.inputs import InputStaging, StepInputs
 from inference.engine.paged.rows import PagedRows, build_rows
-from inference.engine.scheduler import StepPlan
+from inference.engine.step_plan import StepPlan
 from inference.engine.tiling import ROW_MULTIPLE
 
 
@@ -43,6 +43,16 @@ class PagedModelRunner:
         self.cache = cache
         self.device = device
         self.graphs: DecodeGraphs | None = None
+
+    @property
+    def supports_drafts(self) -> bool:
+        """Rows to verify are computed like decodes, and are part of their graphs."""
+        return True
+
+    @property
+    def rounds_alike(self) -> bool:
+        """Half precision promises no bits; gathered float32 decodes as exactly as it can."""
+        return self.uses_varlen
 
     @property
     def uses_varlen(self) -> bool:

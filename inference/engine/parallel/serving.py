@@ -22,8 +22,8 @@ from inference.engine.parallel.commands import Command
 from inference.engine.parallel.group import RankPlace, join, smallest
 from inference.engine.parallel.peers import Peers, environment_threads
 from inference.engine.parallel.sharding import check_shards, shard_placement
-from inference.engine.scheduler import StepPlan
 from inference.engine.self_test import check_attention, run_reference
+from inference.engine.step_plan import StepPlan
 from inference.model_files import ModelFiles
 
 
@@ -106,6 +106,14 @@ class RankedRunner:
     @property
     def cache(self) -> KVCache:
         return self._cache
+
+    @property
+    def supports_drafts(self) -> bool:
+        return self._runner.supports_drafts
+
+    @property
+    def rounds_alike(self) -> bool:
+        return self._runner.rounds_alike
 
     def run(self, plan: StepPlan) -> torch.Tensor:
         """As `PagedModelRunner.run`. Raises DeviceLost where a rank is gone."""
