@@ -123,7 +123,9 @@ class Load:
     """Load the one model of this engine process; answered by `Loaded` or `LoadFailed`.
 
     `model_path` is a model folder or a GGUF file. `max_memory_bytes` bounds the process's host
-    memory; what can be made again (a converted GGUF, compiled kernels) is kept under `cache_dir`.
+    memory; what can be made again (a converted GGUF, compiled kernels) is kept under `cache_dir`. A
+    step that takes longer than `step_timeout` seconds ends the process; up to `max_drafts` tokens are
+    guessed at a time where that pays.
     """
 
     model_path: str
@@ -139,6 +141,8 @@ class Load:
     cache_dir: str = ""
     tensor_parallel: int = 1
     devices: tuple[int, ...] = ()
+    step_timeout: float = 120.0
+    max_drafts: int = 7
 
 
 @dataclass(frozen=True, slots=True)

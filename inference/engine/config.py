@@ -21,7 +21,8 @@ class EngineConfig:
     `optimization_level` None the fastest that this device and model have. `max_memory_bytes` bounds
     the process's host memory, None by what is free; `cache_dir` None is the data directory's.
     `tensor_parallel` ranks share every layer; `devices` numbers the GPUs, one per rank, or for one
-    rank those that its layers are placed on (none: the first).
+    rank those that its layers are placed on (none: the first). A step that takes longer than
+    `step_timeout` seconds ends the process; up to `max_drafts` tokens are guessed at a time (0: none).
 
     Raises LoadError naming the setting that is out of range.
     """
@@ -38,6 +39,8 @@ class EngineConfig:
     cache_dir: str | None = None
     tensor_parallel: int = 1
     devices: tuple[int, ...] = ()
+    step_timeout: float = 120.0
+    max_drafts: int = 7
 
     def __post_init__(self) -> None:
         _check_range("num_slots", self.num_slots, 1, 4096)
@@ -51,6 +54,8 @@ class EngineConfig:
             _check_range("optimization_level", self.optimization_level, 0, MAX_LEVEL)
         if self.max_memory_bytes is not None:
             _check_range("max_memory_bytes", self.max_memory_bytes, 1, 2**60)
+        _check_range("step_timeout", self.step_timeout, 0.1, 86_400.0)
+        _check_range("max_drafts", self.max_drafts, 0, 64)
         _check_range("tensor_parallel", self.tensor_parallel, 1, MAX_RANKS)
         for index in self.devices:
             _check_range("devices", index, 0, 1023)
@@ -80,10 +85,12 @@ class EngineConfig:
             cache_dir=load.cache_dir or None,
             tensor_parallel=load.tensor_parallel,
             devices=load.devices,
+            step_timeout=load.step_timeout,
+            max_drafts=load.max_drafts,
         )
 
 
-def _check_range(name: str, value: int, low: int, high: int) -> None:
+def _check_range(name: str, value: float, low: float, high: float) -> None:
     if not low <= value <= high:
         raise LoadError(f"{name} is {value}, outside {low} to {high}", ErrorCode.INVALID_INPUT)
 

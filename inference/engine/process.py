@@ -1,8 +1,8 @@
 """Child entry: `python -m inference.engine.process --channel-fd N`, one process per model copy.
 
 The main thread owns the device: it loads the model, then runs the loop. A reader thread takes
-commands off the pipe and tokenizes. The first frame out is `Hello`; `Load` is answered by `Loaded`,
-or by `LoadFailed` and the end of the process.
+commands off the pipe and tokenizes; a watchdog ends the process when a step hangs. The first frame
+out is `Hello`; `Load` is answered by `Loaded`, or by `LoadFailed` and the end of the process.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from inference.engine.config import EngineConfig
 from inference.engine.errors import DeviceLost, LoadError
 from inference.engine.memory import resident_bytes
 from inference.engine.threads import calm_waiting_threads
+from inference.engine.watchdog import Watchdog
 from inference.protocol import (
     Cancel,
     Drain,
@@ -59,6 +60,7 @@ class EngineProcess:
         self._loads: queue.SimpleQueue[Load] = queue.SimpleQueue()
         self._is_load_seen = False
         self._engine: Engine | None = None
+        self._step_timeout = 0.0
 
     def run(self) -> int:
         """Serve until the worker says `Exit` or goes away; returns the exit status otherwise."""
@@ -89,16 +91,22 @@ class EngineProcess:
 
         running = start_engine(Path(command.model_path), config, self._channel.send, progress)
         self._engine = running.engine
+        self._step_timeout = config.step_timeout
         self._channel.send([running.describe(time.monotonic() - started)])
 
     def _serve(self) -> int:
         if self._engine is None:
             raise RuntimeError("the engine was not started")
+        engine = self._engine
+        watchdog = Watchdog(lambda: engine.num_progress, self._step_timeout)
+        watchdog.start()
         try:
-            self._engine.run()
+            engine.run()
         except DeviceLost as error:
             logger.critical("%s", error.message)
             return EXIT_DEVICE_LOST
+        finally:
+            watchdog.stop()
         return 0
 
     def _read(self) -> None:

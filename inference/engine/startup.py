@@ -62,5 +62,6 @@ def start_engine(
         emit,
         prefill_budget=config.prefill_budget,
         max_waiting=config.max_waiting,
+        max_drafts=config.max_drafts,
     )
     return RunningEngine(engine, selection.backend, served, selection.rejected)
