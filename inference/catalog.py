@@ -1,18 +1,18 @@
-"""Keeps the table of models in step with the folders under the model root."""
+"""Keeps the table of models in step with what lies under the model root."""
 
 from __future__ import annotations
 
-import json
 import logging
 import re
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 from django.conf import settings
 from django.db import transaction
 
-from inference.model_files import ModelFilesError, read_model_files
+from inference.memory_plan import LEAST_KV_BYTES, LEAST_WEIGHT_BYTES, least_memory
+from inference.model_files import ModelFiles, ModelFilesError
+from inference.model_store import StoredModel, list_models, read_facts, read_manifest
 from inference.models import Model
 from inference.states import ModelState
 from monitoring import audit
@@ -24,82 +24,94 @@ _SLUG = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}")
 
 @dataclass(frozen=True, slots=True)
 class CatalogChange:
-    """What `sync_models` did: slugs, and the reason for each folder that it passed over."""
+    """What `sync_models` did: slugs, and the reason for each folder that it passed over.
+
+    `oversized` are registered models that will not load within LLAMA_MAX_MEMORY, with the figures.
+    """
 
     registered: list[str]
     vanished: list[str]
     rejected: dict[str, str]
+    oversized: dict[str, str] = field(default_factory=dict)
 
 
 def sync_models() -> CatalogChange:
     """Register what the model root holds, mark what is gone as absent. Rows are never removed."""
     change = CatalogChange([], [], {})
     found: set[str] = set()
-    for slug, directory in _candidates(settings.LLAMA.model_path):
-        if not _SLUG.fullmatch(slug):
-            change.rejected[slug] = "the folder's name may hold only a-z 0-9 . _ -"
+    for stored in _candidates(change):
+        slug = stored.slug
+        if slug in found:
+            change.rejected[str(stored.path.name)] = f"another model is called '{slug}' already"
             continue
         try:
-            fields = _fields_of(directory)
+            files = read_facts(stored.path)
         except ModelFilesError as error:
             change.rejected[slug] = str(error)
             continue
         found.add(slug)
-        if _register(slug, fields):
+        if _register(slug, _fields_of(stored, files)):
             change.registered.append(slug)
+        if too_large := _explain_size(files):
+            change.oversized[slug] = too_large
     for model in Model.objects.available().exclude(slug__in=found):
         _mark_absent(model)
         change.vanished.append(model.slug)
     for slug, reason in change.rejected.items():
-        logger.warning("the folder '%s' is no servable model: %s", slug, reason)
+        logger.warning("'%s' is no servable model: %s", slug, reason)
+    for slug, reason in change.oversized.items():
+        logger.warning("'%s' is too large for this machine: %s", slug, reason)
     return change
 
 
-def _candidates(root: Path) -> list[tuple[str, Path]]:
-    """(slug, folder): the root itself where it is one model's folder, else its sub-folders."""
-    if (root / "config.json").is_file():
-        return [(root.name.lower(), root)]
-    if not root.is_dir():
+def _candidates(change: CatalogChange) -> list[StoredModel]:
+    """What lies in the model root under a name that URLs can hold."""
+    root = settings.LLAMA.model_path
+    try:
+        models = list_models(root)
+    except ModelFilesError as error:
+        change.rejected[root.name] = str(error)
         return []
-    return sorted(
-        (path.name.lower(), path)
-        for path in root.iterdir()
-        if path.is_dir() and not path.name.startswith(".")
-    )
+    for stored in models:
+        if not _SLUG.fullmatch(stored.slug):
+            change.rejected[stored.slug] = "its name may hold only a-z 0-9 . _ -"
+    return [stored for stored in models if _SLUG.fullmatch(stored.slug)]
 
 
-def _fields_of(directory: Path) -> dict[str, Any]:
-    files = read_model_files(directory)
-    manifest = _manifest_of(directory)
+def _fields_of(stored: StoredModel, files: ModelFiles) -> dict[str, Any]:
+    manifest = read_manifest(stored.path)
+    root = settings.LLAMA.model_path
     return {
-        "source": manifest.get("source") or f"path:{directory.name}",
-        "path": "" if directory == settings.LLAMA.model_path else directory.name,
+        "source": manifest.get("source") or f"path:{stored.path.name}",
+        "revision": stored.revision,
+        "path": "" if stored.path == root else str(stored.path.relative_to(root)),
         "state": ModelState.AVAILABLE,
         "architecture": files.architecture,
+        "format": files.format,
         "stored_dtype": files.stored_dtype,
         "num_parameters": files.num_parameters,
         "weight_bytes": files.weight_bytes,
         "context_length": files.max_model_len,
         "vocab_size": files.vocab_size,
-        "sha256": manifest.get("sha256", ""),
+        "sha256": manifest.get("weights_sha256", ""),
     }
 
 
-def _manifest_of(directory: Path) -> dict[str, str]:
-    """Source and SHA-256 of the weights, where `manage.py pull` wrote them down."""
-    try:
-        content = json.loads((directory / "manifest.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    if not isinstance(content, dict):
-        return {}
-    source, files = content.get("source"), content.get("files")
-    weights = files.get("model.safetensors") if isinstance(files, dict) else None
-    digest = weights.get("sha256") if isinstance(weights, dict) else weights
-    return {
-        "source": source if isinstance(source, str) else "",
-        "sha256": digest if isinstance(digest, str) else "",
-    }
+def _explain_size(files: ModelFiles) -> str:
+    """Why a model will not load within the limit, empty where it will.
+
+    Only host memory is known here: with a GPU the engine decides.
+    """
+    limit = settings.LLAMA.max_memory_bytes
+    least = least_memory(
+        files,
+        context_length=settings.LLAMA.max_model_len or None,
+        weight_bytes_per_parameter=LEAST_WEIGHT_BYTES,
+        kv_dtype_bytes=LEAST_KV_BYTES,
+    )
+    if settings.LLAMA.backend in ("cuda", "rocm") or limit is None or least.total <= limit:
+        return ""
+    return f"{least.describe(limit)} (LLAMA_MAX_MEMORY={settings.LLAMA.max_memory.text})"
 
 
 @transaction.atomic

@@ -14,6 +14,9 @@ from typing import Any
 
 from django.conf import settings
 
+from inference.memory_plan import estimate_memory
+from inference.model_files import ModelFilesError
+from inference.model_store import read_facts
 from inference.models import Model
 from inference.prompts import model_directory
 from monitoring.collectors.host import read_disk, read_memory
@@ -121,7 +124,26 @@ def _default_model() -> Finding:
     model = Model.objects.available().filter(slug=slug).first()
     if model is None:
         return Finding("default model", False, f"'{slug}' is not registered: manage.py pull")
-    return Finding("default model", True, f"{slug} in {model_directory(model)}")
+    try:
+        need = _need_of(model)
+    except ModelFilesError as error:
+        return Finding("default model", False, str(error))
+    return Finding("default model", True, f"{slug} in {model_directory(model)}; {need}")
+
+
+def _need_of(model: Model) -> str:
+    """The memory of the model with the settings of now, in plain float32: a CPU's upper bound."""
+    limit = settings.LLAMA.max_memory_bytes
+    files = read_facts(model_directory(model))
+    estimate = estimate_memory(
+        files,
+        num_slots=settings.LLAMA.num_slots,
+        context_length=settings.LLAMA.max_model_len or None,
+    )
+    text = estimate.describe(limit)
+    if limit is not None and estimate.total > limit:
+        return f"{text}; slots and context will be cut to fit"
+    return text
 
 
 def _compiler() -> Finding:
@@ -134,6 +156,9 @@ def _memory() -> Finding:
     memory = read_memory()
     total = min(memory.total, memory.limit or memory.total)
     text = f"{memory.available / 1024**3:.1f} of {total / 1024**3:.1f} GiB available"
+    limit = settings.LLAMA.max_memory_bytes
+    if limit is not None:
+        text += f", models may hold {limit / 1024**3:.1f} ({settings.LLAMA.max_memory.text})"
     return Finding("memory", memory.available > 1024**3, text, is_required=False)
 
 

@@ -14,6 +14,8 @@ from llamagpu.lib.memory import format_gib
 # What an engine process holds besides weights and cache: the libraries' code and data (measured:
 # 0.35 GB resident after loading a tiny model), allocator slack, tokenizer tables.
 PROCESS_BYTES = 400 * 1024**2
+# The most compact forms that an engine serves: int8 with its scales, keys and values in half precision.
+LEAST_WEIGHT_BYTES, LEAST_KV_BYTES = 1.05, 2.0
 # Numbers per row and channel that a forward pass keeps at once: the residual stream, projections and
 # the widened feed-forward, as float32.
 _ACTIVATIONS_PER_CHANNEL = 20

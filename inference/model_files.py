@@ -24,7 +24,12 @@ _CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_l
 _LAYER_KEYS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 _HEAD_KEYS = ("num_attention_heads", "n_head", "n_heads", "num_heads")
 _KV_HEAD_KEYS = ("num_key_value_heads", "num_kv_heads", "n_head_kv")
-_HIDDEN_KEYS = ("hidden_size", "n_embd", "d_model")
+_HIDDEN_KEYS = ("hidden_size", "n_embd", "n_embed", "d_model")
+# Recurrent families have no heads, no cache and no longest text; a bound keeps requests finite.
+_ATTENTION_FREE = frozenset({"mamba", "mamba2", "falcon_mamba", "rwkv", "xlstm"})
+_OPEN_CONTEXT = 32_768
+# BLOOM biases scores by distance and names no length in some configurations; it was trained on this.
+_TRAINED_CONTEXT = {"bloom": 2048}
 
 
 class ModelFilesError(Exception):
@@ -52,6 +57,7 @@ class ModelFiles:
     stored_dtype: str
     sliding_window: int | None
     weight_files: tuple[str, ...]
+    format: str = "safetensors"
 
     def kv_bytes_per_token(self, dtype_bytes: int) -> int:
         """Bytes of keys and values that one token holds in a cache of `dtype_bytes` per number."""
@@ -70,11 +76,12 @@ def read_model_files(path: Path) -> ModelFiles:
     weight_files, tensors = _read_weights(path)
     if not (path / "tokenizer.json").is_file():
         raise ModelFilesError(f"{path / 'tokenizer.json'}: missing; the model has no tokenizer")
-    num_heads = sizes.required(_HEAD_KEYS, _MAX_LAYERS)
+    model_type = str(text.get("model_type") or config.get("model_type") or "unknown")
     hidden_size = sizes.required(_HIDDEN_KEYS, _MAX_SIZE)
-    head_dim = sizes.optional(("head_dim",), _MAX_SIZE) or hidden_size // num_heads
-    if head_dim < 1:
-        raise ModelFilesError(f"{sizes.file}: {num_heads} heads do not fit {hidden_size} channels")
+    num_heads, num_kv_heads, head_dim = _read_heads(sizes, model_type, hidden_size)
+    num_layers = sizes.required(_LAYER_KEYS, _MAX_LAYERS)
+    vocab_size = sizes.required(("vocab_size",), _MAX_VOCAB)
+    _check_plausible(sizes.file, tensors, num_layers, vocab_size)
     generation = _read_generation_config(path)
     dtype_bytes: dict[str, int] = {}
     for tensor in tensors:
@@ -82,12 +89,12 @@ def read_model_files(path: Path) -> ModelFiles:
     return ModelFiles(
         path=path,
         architecture=_architecture(config),
-        model_type=str(text.get("model_type") or config.get("model_type") or "unknown"),
-        max_model_len=sizes.required(_CONTEXT_KEYS, _MAX_SIZE * 100),
-        vocab_size=sizes.required(("vocab_size",), _MAX_VOCAB),
-        num_layers=sizes.required(_LAYER_KEYS, _MAX_LAYERS),
+        model_type=model_type,
+        max_model_len=_read_context(sizes, model_type),
+        vocab_size=vocab_size,
+        num_layers=num_layers,
         num_heads=num_heads,
-        num_kv_heads=sizes.optional(_KV_HEAD_KEYS, _MAX_LAYERS) or num_heads,
+        num_kv_heads=num_kv_heads,
         head_dim=head_dim,
         hidden_size=hidden_size,
         eos_token_ids=_token_ids(generation, text, config),
@@ -141,6 +148,43 @@ class _Sizes:
                 raise ModelFilesError(f"{self.file}: {name} is {value}, outside 1 to {maximum}")
             return value
         return None
+
+
+def _read_heads(sizes: _Sizes, model_type: str, hidden_size: int) -> tuple[int, int, int]:
+    """Query heads, key heads and numbers per head; zeros for a family without attention."""
+    if model_type in _ATTENTION_FREE:
+        return 0, 0, 0
+    num_heads = sizes.required(_HEAD_KEYS, _MAX_LAYERS)
+    head_dim = sizes.optional(("head_dim",), _MAX_SIZE) or hidden_size // num_heads
+    if head_dim < 1:
+        raise ModelFilesError(f"{sizes.file}: {num_heads} heads do not fit {hidden_size} channels")
+    return num_heads, sizes.optional(_KV_HEAD_KEYS, _MAX_LAYERS) or num_heads, head_dim
+
+
+def _read_context(sizes: _Sizes, model_type: str) -> int:
+    """The longest text in tokens."""
+    length = sizes.optional(_CONTEXT_KEYS, _MAX_SIZE * 100)
+    if length is None and model_type in _ATTENTION_FREE:
+        return _OPEN_CONTEXT
+    return length or _TRAINED_CONTEXT.get(model_type) or sizes.required(_CONTEXT_KEYS, _MAX_SIZE)
+
+
+def _check_plausible(
+    file: Path, tensors: list[TensorInfo], num_layers: int, vocab_size: int
+) -> None:
+    """Refuse sizes that the weights cannot have, before a model of these sizes is built.
+
+    Every layer has a tensor of its own, and the embedding a row per token.
+    """
+    if num_layers > len(tensors):
+        raise ModelFilesError(
+            f"{file}: {num_layers} layers, but the weight files hold only {len(tensors)} tensors"
+        )
+    longest = max(max(tensor.shape, default=0) for tensor in tensors)
+    if vocab_size > longest:
+        raise ModelFilesError(
+            f"{file}: vocab_size is {vocab_size}, but no tensor has more than {longest} rows"
+        )
 
 
 def _require_folder(path: Path) -> None:

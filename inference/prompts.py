@@ -8,6 +8,9 @@ from pathlib import Path
 
 from django.conf import settings
 
+from inference.gguf_files import converted_folder
+from inference.model_files import ModelFilesError
+from inference.model_store import gguf_of
 from inference.models import Model
 from inference.presence import EngineReport
 from inference.protocol import Prompt
@@ -19,7 +22,7 @@ _MAX_TOKENIZERS = 16
 
 
 def model_directory(model: Model) -> Path:
-    """The model's folder on this machine."""
+    """The model's folder, or its GGUF file, on this machine."""
     root: Path = settings.LLAMA.model_path
     return root / model.path
 
@@ -34,14 +37,34 @@ def context_length(model: Model, engines: Iterable[EngineReport] = ()) -> int:
     return min(limit for limit in limits if limit)
 
 
-def check_fits(model: Model, prompt: Prompt, max_tokens: int, limit: int) -> int:
+def tokenizer_directory(model: Model) -> Path | None:
+    """Where the model's tokenizer lies; None for a GGUF that was never loaded.
+
+    A GGUF's tokenizer comes into being when its first load converts it.
+    """
+    directory = model_directory(model)
+    try:
+        gguf = gguf_of(directory)
+        if gguf is None:
+            return directory
+        folder = converted_folder(gguf, settings.LLAMA.cache_dir)
+    except (OSError, ModelFilesError):
+        return directory
+    return folder if folder.is_dir() else None
+
+
+def check_fits(model: Model, prompt: Prompt, max_tokens: int, limit: int) -> int | None:
     """The prompt's length in tokens; `limit` is the model's `context_length`.
+
+    None where only the engine can tell: it makes the same check before it computes anything.
 
     Raises AppError CONTEXT_LENGTH_EXCEEDED where prompt and answer do not fit the context,
     INVALID_INPUT where the model cannot read such a prompt, MODEL_LOAD_FAILED where its tokenizer
     is broken.
     """
-    directory = model_directory(model)
+    directory = tokenizer_directory(model)
+    if directory is None:
+        return None
     try:
         stamp = (directory / "tokenizer.json").stat().st_mtime_ns
         tokenizer = _tokenizer(directory, stamp)

@@ -132,7 +132,7 @@ def _params(options: argparse.Namespace) -> SamplingParams:
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m inference.engine", description=__doc__)
     parser.add_argument("prompt", help="the text, or - to read it from stdin")
-    parser.add_argument("--model", type=Path, required=True, help="folder of the model")
+    parser.add_argument("--model", type=Path, required=True, help="model folder or GGUF file")
     parser.add_argument("--max-tokens", type=int, default=100)
     parser.add_argument("--temperature", type=float, default=1.0, help="0 is greedy")
     parser.add_argument("--top-p", type=float, default=1.0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from inference.engine.config import EngineConfig
 from inference.engine.errors import LoadError
@@ -94,3 +94,16 @@ def plan_capacity(
     if num_slots < config.num_slots or length < model_len:
         logger.info("serving %d slots of %d tokens", num_slots, length)
     return Capacity(num_slots, length)
+
+
+def plan_serial_capacity(
+    config: EngineConfig, files: ModelFiles, dtype_bytes: int, free_bytes: int | None
+) -> Capacity:
+    """One sequence, as long as memory allows: the model grows its own cache, by copying it.
+
+    Raises LoadError INSUFFICIENT_MEMORY.
+    """
+    per_token = 2 * files.kv_bytes_per_token(dtype_bytes)
+    layers = (LayerShape(1, per_token, 0),) if per_token else ()
+    single = replace(config, num_slots=1)
+    return plan_capacity(single, files.max_model_len, layers, 1, free_bytes)

@@ -1,9 +1,9 @@
 """GGUF to a safetensors folder: `python -m inference.engine.convert --gguf FILE --out DIR`.
 
-The weights are dequantized and stored as float16. A GGUF block is a half-precision scale (and
+Quantized weights are dequantized and stored as float16. A GGUF block is a half-precision scale (and
 minimum) times a small integer, so float16's 11 bits of mantissa keep each value to 0.05%, far below
 the step of the quantization itself, where bfloat16's 8 bits would not; and float32 would double the
-file without adding information.
+file without adding information. A file of mostly float32 or bfloat16 keeps its type.
 
 The folder appears whole or not at all: everything is written into a sibling that is renamed at the
 end. `manifest.json` holds the SHA-256 of the source and of every file. Progress goes to stdout as
@@ -26,11 +26,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from inference.engine.gguf_rope import repair_rope
 from inference.engine.gguf_tokenizer import repair_pre_tokenizer
-from inference.model_files import read_model_files
+from inference.gguf_files import read_gguf_files
+from inference.model_files import ModelFilesError, read_model_files
 
 MANIFEST_NAME = "manifest.json"
-_GGUF_MAGIC = b"GGUF"
 _BLOCK = 8 * 1024 * 1024
 _STALE_SECONDS = 3600.0
 _PARTIAL_SUFFIX = ".partial"
@@ -49,10 +50,12 @@ def convert_gguf(gguf: Path, out: Path, progress: Progress) -> None:
         raise ConvertError(f"{out}: exists already")
     source_sha256 = hash_file(gguf, lambda fraction: progress("hash", fraction))
     with _partial_folder(out) as folder:
-        progress("load", 0.0)
-        model, tokenizer = _load(gguf)
-        progress("load", 1.0)
-        _save(model, tokenizer, gguf, folder, progress)
+        _write_weights(gguf, folder, progress)
+        _write_tokenizer(gguf, folder)
+        _repair(gguf, folder)
+        for file in folder.iterdir():
+            file.chmod(0o644)
+        folder.chmod(0o755)
         read_model_files(folder)
         _write_manifest(folder, gguf, source_sha256, progress)
         folder.rename(out)
@@ -75,12 +78,15 @@ def hash_file(file: Path, report: Callable[[float], None] | None = None) -> str:
 
 def _check_source(gguf: Path) -> None:
     try:
-        with gguf.open("rb") as stream:
-            magic = stream.read(4)
-    except OSError as error:
-        raise ConvertError(f"{gguf}: cannot be read: {error.strerror or error}") from error
-    if magic != _GGUF_MAGIC:
-        raise ConvertError(f"{gguf}: not a GGUF file")
+        read_gguf_files(gguf)
+    except ModelFilesError as error:
+        raise ConvertError(str(error)) from error
+
+
+def _stored_type(gguf: Path) -> str:
+    """The name of torch's type that keeps what most of the file's weights say."""
+    kept = {"F32": "float32", "BF16": "bfloat16"}
+    return kept.get(read_gguf_files(gguf).stored_dtype, "float16")
 
 
 @contextlib.contextmanager
@@ -98,42 +104,65 @@ def _partial_folder(out: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _load(gguf: Path) -> tuple[Any, Any]:
+def _write_weights(gguf: Path, folder: Path, progress: Progress) -> None:
     import torch
-    import transformers
 
-    # transformers reads a GGUF through the same call as a folder; it never runs code from it.
-    where: dict[str, Any] = {"gguf_file": gguf.name, "trust_remote_code": False}
+    from inference.engine.gguf_weights import is_streamable, stream_weights
+
+    progress("load", 0.0)
+    dtype = getattr(torch, _stored_type(gguf))
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(gguf.parent, **where)
-        model = transformers.AutoModelForCausalLM.from_pretrained(
-            gguf.parent,
-            dtype=torch.float32,
-            quantization_config=transformers.GgufConfig(dequantize=True),
-            **where,
-        )
+        if is_streamable(read_gguf_files(gguf).architecture):
+            stream_weights(gguf, folder, dtype, lambda fraction: progress("load", fraction))
+        else:
+            _save_whole(gguf, folder, dtype)
+    except OSError:
+        raise
     except Exception as error:
         # Foreign code over a foreign file: any exception means that the file is of no use.
         raise ConvertError(f"{gguf}: cannot be converted: {_one_line(error)}") from error
-    return model, tokenizer
+    progress("load", 1.0)
 
 
-def _save(model: Any, tokenizer: Any, gguf: Path, folder: Path, progress: Progress) -> None:
-    import torch
+def _save_whole(gguf: Path, folder: Path, dtype: Any) -> None:
+    """Through transformers' loader, which holds the model several times over."""
+    import transformers
 
-    progress("save", 0.0)
-    largest = max(float(parameter.detach().abs().max()) for parameter in model.parameters())
-    if not largest <= torch.finfo(torch.float16).max:
-        raise ConvertError(f"{gguf}: holds weights up to {largest:g}, beyond float16")
-    model.to(torch.float16).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    warning = _repair_tokenizer(gguf, folder)
-    if warning is not None:
-        print(f"warning: {warning}", file=sys.stderr, flush=True)
-    for file in folder.iterdir():
-        file.chmod(0o644)
-    folder.chmod(0o755)
-    progress("save", 1.0)
+    # transformers reads a GGUF through the same call as a folder; it never runs code from it.
+    model: Any = transformers.AutoModelForCausalLM.from_pretrained(
+        gguf.parent,
+        gguf_file=gguf.name,
+        dtype=dtype,
+        quantization_config=transformers.GgufConfig(dequantize=True),
+        trust_remote_code=False,
+    )
+    for name, parameter in model.named_parameters():
+        if not bool(parameter.detach().isfinite().all()):
+            raise ConvertError(f"{gguf}: {name} holds values that {dtype} cannot hold")
+    model.save_pretrained(folder)
+
+
+def _write_tokenizer(gguf: Path, folder: Path) -> None:
+    import transformers
+
+    try:
+        tokenizer: Any = transformers.AutoTokenizer.from_pretrained(
+            gguf.parent, gguf_file=gguf.name, trust_remote_code=False
+        )
+        tokenizer.save_pretrained(folder)
+    except OSError:
+        raise
+    except Exception as error:
+        # As above: foreign code over a foreign file.
+        message = f"{gguf}: its tokenizer cannot be read: {_one_line(error)}"
+        raise ConvertError(message) from error
+
+
+def _repair(gguf: Path, folder: Path) -> None:
+    """Put right what transformers leaves out; what cannot be put right is told on stderr."""
+    for warning in (_repair_tokenizer(gguf, folder), repair_rope(gguf, folder)):
+        if warning is not None:
+            print(f"warning: {warning}", file=sys.stderr, flush=True)
 
 
 def _repair_tokenizer(gguf: Path, folder: Path) -> str | None:

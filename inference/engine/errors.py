@@ -25,6 +25,10 @@ class LoadError(EngineError):
         super().__init__(message, code)
 
 
+class NotPackableError(LoadError):
+    """This model cannot be served from packed rows; one sequence at a time may still work."""
+
+
 class BackendUnavailable(LoadError):
     """The backend that was asked for is not usable on this machine."""
 

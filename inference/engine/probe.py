@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from inference.engine.attention import AttentionHook, LayerRule
-from inference.engine.errors import LoadError
+from inference.engine.errors import LoadError, NotPackableError
 from inference.engine.kv_cache.base import LayerShape
 
 _PROBE_TOKENS = 4
@@ -52,7 +52,7 @@ def probe_layers(
 ) -> tuple[AttentionHook, tuple[ProbedLayer, ...]]:
     """Hook `model` and list its attention layers in order.
 
-    Raises LoadError where the model does not attend once in each of its layers.
+    Raises NotPackableError where the model does not attend once in each of its layers.
     """
     recorder = _Recorder()
     hook = AttentionHook(recorder)
@@ -67,18 +67,17 @@ def probe_layers(
                 logits_to_keep=torch.tensor([0], device=device),
             )
     except LoadError as error:
-        raise LoadError(f"{path}: {error.message}") from error
+        raise NotPackableError(f"{path}: {error.message}") from error
     except (MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:
         # The model's own code fails on a packed row: whatever it raises, it cannot be served.
-        raise LoadError(f"{path}: cannot run a packed row of tokens: {error}") from error
+        raise NotPackableError(f"{path}: cannot run a packed row of tokens: {error}") from error
     indices = [index for index, _ in recorder.calls]
     num_layers = model.config.get_text_config().num_hidden_layers
     if indices != list(range(num_layers)):
-        raise LoadError(
+        raise NotPackableError(
             f"{path}: {type(model).__name__} attends in {len(set(indices))} of its {num_layers} "
-            "layers through transformers' attention interface; hybrid and recurrent models are "
-            "not served yet"
+            "layers through transformers' attention interface"
         )
     return hook, tuple(layer for _, layer in recorder.calls)

@@ -13,7 +13,7 @@ import torch
 
 from inference.engine.attention import ATTENTION_NAME
 from inference.engine.detokenizer import TextAssembler
-from inference.engine.errors import LoadError
+from inference.engine.errors import LoadError, NotPackableError
 from inference.engine.loading import LoadedModel
 from inference.engine.runner import Runner
 from inference.engine.scheduler import PrefillChunk, StepPlan
@@ -37,20 +37,63 @@ def check_attention(
     """Compare one prompt's logits, computed in prefill and decode steps, with transformers'.
 
     It uses `slot` of the cache. `reference` gives transformers' logits where this process alone
-    cannot compute them. Raises LoadError where they differ by more than rounding.
+    cannot compute them. Raises NotPackableError where they differ by more than rounding, LoadError
+    where they are no numbers.
     """
-    vocab_size = loaded.files.vocab_size
-    token_ids = [(31 * index + 5) % vocab_size for index in range(_NUM_PROMPT + _NUM_DECODES)]
+    token_ids = _test_tokens(loaded)
     ours = _run_in_steps(runner, token_ids, slot)
     theirs = reference(token_ids) if reference is not None else run_reference(loaded, token_ids)
-    spread = float((theirs - theirs.mean()).abs().max())
-    difference = float((ours - theirs).abs().max()) / max(spread, 1e-6)
+    _check_finite(loaded, theirs)
+    difference = _difference(ours, theirs)
     logger.info("attention self-test: relative difference %.1e", difference)
     # NaN compares False, and must not pass.
     if not difference <= _TOLERANCE[loaded.dtype]:
-        raise LoadError(
+        raise NotPackableError(
             f"{loaded.files.path}: attention differs from transformers' by {difference:.1e} of the "
-            f"logits' spread on {loaded.device}: this {loaded.files.model_type} model is not served"
+            f"logits' spread on {loaded.device}"
+        )
+
+
+def check_serial(loaded: LoadedModel, runner: Runner) -> None:
+    """Compare a serial model's steps with one pass over all tokens, and see that it looks back only.
+
+    Raises LoadError where they differ by more than rounding: its cache is wrong, or it is no causal
+    language model.
+    """
+    path, tolerance = loaded.files.path, _TOLERANCE[loaded.dtype]
+    token_ids = _test_tokens(loaded)
+    with torch.inference_mode():
+        row = torch.tensor([token_ids], device=loaded.device)
+        whole = loaded.model(input_ids=row, use_cache=False).logits[0].float()
+        prefix = loaded.model(input_ids=row[:, :_NUM_PROMPT], use_cache=False).logits[0].float()
+    _check_finite(loaded, whole)
+    if not _difference(prefix[-1], whole[_NUM_PROMPT - 1]) <= tolerance:
+        raise LoadError(f"{path}: its tokens attend to later ones: not a causal language model")
+    difference = _difference(_run_in_steps(runner, token_ids, 0), whole[-1])
+    logger.info("serial self-test: relative difference %.1e", difference)
+    if not difference <= tolerance:
+        raise LoadError(
+            f"{path}: token by token, {loaded.files.model_type} differs by {difference:.1e} of the "
+            "logits' spread from one pass over all tokens: it is not served"
+        )
+
+
+def _test_tokens(loaded: LoadedModel) -> list[int]:
+    vocab_size = loaded.files.vocab_size
+    return [(31 * index + 5) % vocab_size for index in range(_NUM_PROMPT + _NUM_DECODES)]
+
+
+def _difference(ours: torch.Tensor, theirs: torch.Tensor) -> float:
+    """The largest difference over the spread of `theirs`."""
+    spread = float((theirs - theirs.mean()).abs().max())
+    return float((ours - theirs).abs().max()) / max(spread, 1e-6)
+
+
+def _check_finite(loaded: LoadedModel, logits: torch.Tensor) -> None:
+    if not bool(logits.isfinite().all()):
+        raise LoadError(
+            f"{loaded.files.path}: the logits are not finite numbers: the weights hold NaN or "
+            f"infinity, or are beyond {str(loaded.dtype).removeprefix('torch.')}"
         )
 
 

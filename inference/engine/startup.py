@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from inference.engine.backends.base import BaseBackend, ServedModel
-from inference.engine.backends.selection import select_backend
 from inference.engine.config import EngineConfig
 from inference.engine.engine import Emit, Engine
-from inference.engine.loading import Progress, quieten_transformers
+from inference.engine.loading import Progress
 from inference.engine.memory import resident_bytes
+from inference.engine.model_manager import ModelManager
+from inference.model_store import StoredModel
 from inference.protocol import Loaded
 
 
@@ -37,10 +38,19 @@ class RunningEngine:
             num_parameters=files.num_parameters,
             weight_bytes=files.num_parameters * loaded.dtype.itemsize,
             load_time=load_time,
-            capabilities=self.backend.get_capabilities(),
+            capabilities={**self.backend.get_capabilities(), **self._batching()},
             rejected_backends=self.rejected_backends,
             reserved_bytes=resident_bytes() + self._host_cache_bytes(),
         )
+
+    def _batching(self) -> dict[str, str]:
+        """Whether sequences run beside each other, and if not, why."""
+        loaded = self.served.loaded
+        if not loaded.is_serial:
+            return {"batching": "continuous"}
+        # People know the model by its name, not by the server's folders.
+        reason = loaded.serial_reason.replace(str(loaded.files.path), loaded.files.path.name)
+        return {"batching": "serial", "serial_reason": reason}
 
     def _host_cache_bytes(self) -> int:
         """Host memory that the cache will take once it is full; it is reserved, not yet touched."""
@@ -52,16 +62,18 @@ class RunningEngine:
 def start_engine(
     path: Path, config: EngineConfig, emit: Emit, progress: Progress | None = None
 ) -> RunningEngine:
-    """Load the model in folder `path` on the backend that `config` asks for. Raises LoadError."""
-    quieten_transformers()
-    selection = select_backend(config.backend)
-    served = selection.backend.load_model(str(path), config, progress)
+    """Load the model in folder or GGUF file `path` on the backend that `config` asks for.
+
+    Raises LoadError.
+    """
+    stored = StoredModel(path.name, path)
+    model = ModelManager(path.parent, config).load_stored(stored, progress=progress)
     engine = Engine(
-        selection.backend,
-        served,
+        model.backend,
+        model.served,
         emit,
         prefill_budget=config.prefill_budget,
         max_waiting=config.max_waiting,
         max_drafts=config.max_drafts,
     )
-    return RunningEngine(engine, selection.backend, served, selection.rejected)
+    return RunningEngine(engine, model.backend, model.served, model.rejected_backends)

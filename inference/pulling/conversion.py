@@ -12,7 +12,7 @@ from inference.pulling.errors import PullError, raise_if_disk_full
 
 CONVERTER: tuple[str, ...] = (sys.executable, "-m", "inference.engine.convert")
 # The converter's stages as parts of the whole: where each begins, and how much of it it is.
-_SHARES = {"hash": (0.0, 0.05), "load": (0.05, 0.6), "save": (0.65, 0.25), "verify": (0.9, 0.1)}
+_SHARES = {"hash": (0.0, 0.05), "load": (0.05, 0.85), "verify": (0.9, 0.1)}
 
 
 def convert(

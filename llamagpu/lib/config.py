@@ -96,5 +96,7 @@ def redis_socket(data_dir: Path) -> Path:
 
 
 def _only_model(model_path: Path) -> str:
-    """The model meant by a `LLAMA_MODEL_PATH` that is itself one model's folder."""
+    """The model meant by a `LLAMA_MODEL_PATH` that is itself one model's folder or GGUF file."""
+    if model_path.suffix.lower() == ".gguf" and model_path.is_file():
+        return model_path.stem.lower()
     return model_path.name.lower() if (model_path / "config.json").is_file() else BUILT_IN_MODEL

@@ -46,7 +46,7 @@ def folder(tmp_path: Path) -> Path:
     """A whole, tiny model folder."""
     (tmp_path / "config.json").write_text(json.dumps(CONFIG))
     (tmp_path / "tokenizer.json").write_text("{}")
-    header = {"a": tensor([4, 8], 0), "b": tensor([8], 128, "F16", 2), "__metadata__": {"x": "y"}}
+    header = {"a": tensor([16, 2], 0), "b": tensor([8], 128, "F16", 2), "__metadata__": {"x": "y"}}
     write_safetensors(tmp_path / "model.safetensors", header, bytes(144))
     return tmp_path
 
@@ -85,10 +85,10 @@ def test_generation_config_wins_over_config(folder: Path) -> None:
 def test_sizes_may_be_nested_or_named_as_gpt2_does(folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps({"model_type": "m", "text_config": CONFIG}))
     assert read_model_files(folder).num_layers == 2
-    old = {"n_positions": 64, "n_embd": 8, "n_layer": 3, "n_head": 2, "vocab_size": 16}
+    old = {"n_positions": 64, "n_embd": 8, "n_layer": 2, "n_head": 2, "vocab_size": 16}
     (folder / "config.json").write_text(json.dumps(old))
     files = read_model_files(folder)
-    assert (files.max_model_len, files.num_layers, files.num_kv_heads) == (64, 3, 2)
+    assert (files.max_model_len, files.num_layers, files.num_kv_heads) == (64, 2, 2)
     assert (files.architecture, files.eos_token_ids) == ("unknown", ())
 
 
@@ -102,13 +102,13 @@ def test_a_window_that_is_switched_off_is_none(folder: Path) -> None:
 def test_shards_are_added_up(folder: Path) -> None:
     (folder / "model.safetensors").unlink()
     for index, name in enumerate(("one", "two")):
-        header = {name: tensor([4, index + 1], 0)}
-        write_safetensors(folder / f"{name}.safetensors", header, bytes(16 * (index + 1)))
+        header = {name: tensor([16, index + 1], 0)}
+        write_safetensors(folder / f"{name}.safetensors", header, bytes(64 * (index + 1)))
     weight_map = {"one": "one.safetensors", "two": "two.safetensors"}
     index_file = folder / "model.safetensors.index.json"
     index_file.write_text(json.dumps({"weight_map": weight_map}))
     files = read_model_files(folder)
-    assert (files.num_parameters, files.weight_files) == (12, tuple(weight_map.values()))
+    assert (files.num_parameters, files.weight_files) == (48, tuple(weight_map.values()))
     index_file.write_text(json.dumps({"weight_map": {**weight_map, "three": "two.safetensors"}}))
     with pytest.raises(ModelFilesError, match=r"two\.safetensors: tensor three"):
         read_model_files(folder)
@@ -143,6 +143,30 @@ def test_absurd_sizes_are_refused(field: str, value: Any, folder: Path) -> None:
     change_config(folder, **{field: value})
     with pytest.raises(ModelFilesError, match=r"config\.json: "):
         read_model_files(folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"num_hidden_layers": 500}, "500 layers, but the weight files hold only 2 tensors"),
+        ({"vocab_size": 5_000_000}, "no tensor has more than 16 rows"),
+    ],
+)
+def test_sizes_that_the_weights_cannot_have_are_refused(
+    changes: dict[str, int], match: str, folder: Path
+) -> None:
+    change_config(folder, **changes)
+    with pytest.raises(ModelFilesError, match=match):
+        read_model_files(folder)
+
+
+def test_a_recurrent_family_has_no_heads_and_no_longest_text(folder: Path) -> None:
+    fields = {"num_attention_heads": None, "num_key_value_heads": None}
+    change_config(folder, model_type="mamba", max_position_embeddings=None, **fields)
+    files = read_model_files(folder)
+    assert (files.num_kv_heads, files.kv_bytes_per_token(4), files.max_model_len) == (0, 0, 32_768)
+    change_config(folder, model_type="bloom", max_position_embeddings=None)
+    assert read_model_files(folder).max_model_len == 2048
 
 
 def truncate_header(folder: Path) -> None:

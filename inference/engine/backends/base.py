@@ -11,9 +11,11 @@ import torch
 
 from inference.engine.capacity import Capacity
 from inference.engine.config import EngineConfig
+from inference.engine.errors import LoadError
 from inference.engine.kv_cache.base import CacheAccounting
 from inference.engine.loading import LoadedModel, Progress
 from inference.engine.step_plan import StepPlan
+from llamagpu.lib.error_codes import ErrorCode
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +110,17 @@ class BaseBackend(ABC):
         Called when memory is short, between two steps. Returns the bytes given back, as far as known.
         """
         return 0
+
+    def set_optimization_level(self, level: int) -> None:
+        """Serve the loaded model at optimization `level` from the next step on.
+
+        Requires that no step is under way. Raises LoadError where this backend lacks the level.
+        """
+        if level != 0:
+            raise LoadError(
+                f"optimization level {level} is not available on {self.name}, only 0",
+                ErrorCode.INVALID_INPUT,
+            )
 
     @abstractmethod
     def get_capabilities(self) -> dict[str, Any]:

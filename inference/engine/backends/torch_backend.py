@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -11,18 +12,21 @@ from typing import Any
 import torch
 
 from inference.engine.backends.base import BaseBackend, ServedModel
-from inference.engine.capacity import check_fit, plan_capacity
+from inference.engine.capacity import check_fit, plan_capacity, plan_serial_capacity
 from inference.engine.config import EngineConfig
-from inference.engine.errors import EngineError, LoadError
+from inference.engine.errors import EngineError, LoadError, NotPackableError
 from inference.engine.kv_cache.slotted import SlottedKVCache
-from inference.engine.loading import LoadedModel, Progress, load_model
+from inference.engine.loading import LoadedModel, Progress, load_model, load_serial_model
 from inference.engine.memory import resident_bytes
 from inference.engine.model_runner import ModelRunner
 from inference.engine.runner import Runner
-from inference.engine.self_test import check_attention
+from inference.engine.self_test import check_attention, check_serial
+from inference.engine.serial_runner import SerialAccounting, SerialRunner
 from inference.engine.step_plan import StepPlan
 from inference.model_files import ModelFiles, ModelFilesError, read_model_files
 from llamagpu.lib.error_codes import ErrorCode
+
+logger = logging.getLogger(__name__)
 
 _DTYPES = {
     "float32": torch.float32,
@@ -97,15 +101,25 @@ class TorchBackend(BaseBackend):
             )
             if settings.tensor_parallel > 1:
                 return self._serve_ranks(files, settings, dtype, report)
-            placement = self._placement(files, settings)
-            loaded = load_model(path, self.device, dtype, report, placement)
-            return self._serve(loaded, settings, report)
+            try:
+                return self._serve_packed(files, settings, dtype, report)
+            except NotPackableError as refusal:
+                # The model that was refused is gone with this block.
+                reason = refusal.message
+            return self._serve_serially(path, settings, dtype, reason, report)
         except ModelFilesError as error:
             raise LoadError(str(error)) from error
         except (MemoryError, torch.OutOfMemoryError) as error:
             raise LoadError(
                 f"{path}: not enough memory: {error}", ErrorCode.INSUFFICIENT_MEMORY
             ) from error
+
+    def _serve_packed(
+        self, files: ModelFiles, config: EngineConfig, dtype: torch.dtype, progress: Progress
+    ) -> ServedModel:
+        placement = self._placement(files, config)
+        loaded = load_model(files.path, self.device, dtype, progress, placement)
+        return self._serve(loaded, config, progress)
 
     def _num_parts(self, config: EngineConfig) -> int:
         """Over how many devices weights and cache are spread."""
@@ -146,6 +160,27 @@ class TorchBackend(BaseBackend):
         progress("self-test", 1.0)
         self._runner = runner
         return ServedModel(loaded, capacity)
+
+    def _serve_serially(
+        self,
+        path: Path,
+        config: EngineConfig,
+        dtype: torch.dtype,
+        reason: str,
+        progress: Progress,
+    ) -> ServedModel:
+        """Serve one sequence at a time what packed rows cannot serve, because of `reason`."""
+        logger.warning("%s: served one sequence at a time", reason)
+        loaded = load_serial_model(path, self.device, dtype, progress, reason)
+        progress("self-test", 0.0)
+        runner = SerialRunner(loaded.model, self.device, loaded.files.vocab_size)
+        capacity = plan_serial_capacity(
+            config, loaded.files, dtype.itemsize, self._budget(config, 0)
+        )
+        check_serial(loaded, runner)
+        progress("self-test", 1.0)
+        self._runner = runner
+        return ServedModel(loaded, capacity, SerialAccounting(capacity.max_model_len))
 
     @property
     def supports_drafts(self) -> bool:

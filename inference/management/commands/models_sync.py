@@ -13,7 +13,7 @@ from inference.catalog import sync_models
 
 
 class Command(BaseCommand):
-    help = "Bring the table of models in step with the folders under LLAMA_MODEL_PATH."
+    help = "Bring the table of models in step with what lies under LLAMA_MODEL_PATH."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -29,3 +29,5 @@ class Command(BaseCommand):
             self.stdout.write(f"absent     {slug}")
         for slug, reason in change.rejected.items():
             self.stdout.write(f"rejected   {slug}: {reason}")
+        for slug, reason in change.oversized.items():
+            self.stdout.write(f"too large  {slug}: {reason}")

@@ -60,6 +60,30 @@ FAMILIES: dict[str, dict[str, Any]] = {
         "moe_intermediate_size": 32,
         "decoder_sparse_step": 1,
     },
+    "mixtral": {"num_local_experts": 4, "num_experts_per_tok": 2},
+}
+# What packed rows cannot serve: state outside attention, sinks, biases by distance.
+SERIAL_FAMILIES: dict[str, dict[str, Any]] = {
+    "mamba": {"state_size": 8},
+    "bloom": {"n_layer": 3, "n_head": 4},
+    "gpt_oss": {
+        "num_local_experts": 4,
+        "num_experts_per_tok": 2,
+        "sliding_window": 24,
+        "layer_types": _SLIDING,
+    },
+    "lfm2": {"layer_types": ["conv", "full_attention", "conv"]},
+    "qwen3_next": {
+        "layer_types": ["linear_attention", "linear_attention", "full_attention"],
+        "linear_num_key_heads": 2,
+        "linear_num_value_heads": 4,
+        "linear_key_head_dim": 16,
+        "linear_value_head_dim": 16,
+        "num_experts": 4,
+        "num_experts_per_tok": 2,
+        "moe_intermediate_size": 32,
+        "shared_expert_intermediate_size": 32,
+    },
 }
 
 
@@ -94,7 +118,7 @@ def write_model(
     **changes: Any,
 ) -> Path:
     """A random model of `family` in `folder`; `changes` override its configuration."""
-    settings = {**_SHARED, **FAMILIES.get(family, {}), **changes}
+    settings = {**_SHARED, **{**FAMILIES, **SERIAL_FAMILIES}.get(family, {}), **changes}
     config = AutoConfig.for_model(family, **settings)
     torch.manual_seed(seed)
     model = AutoModelForCausalLM.from_config(config)
