@@ -21,6 +21,7 @@ class PagedBackend(TorchBackend):
     """A backend whose cache is paged."""
 
     page: int = PAGE
+    _serving: PagedServing | None = None
 
     def _serve(self, loaded: LoadedModel, config: EngineConfig, progress: Progress) -> ServedModel:
         progress("cache", 0.0)
@@ -35,10 +36,10 @@ class PagedBackend(TorchBackend):
         progress("self-test", 0.0)
         self_test_paged(loaded, serving)
         progress("self-test", 1.0)
-        is_one_device = len({tensor.device for tensor in serving.runner.cache.keys}) == 1
-        if is_one_device and self._level(config) >= GRAPH_LEVEL:
+        if self._level(config) >= GRAPH_LEVEL:
             record_graphs(serving, progress)
         self._runner = serving.runner
+        self._serving = serving
         return ServedModel(loaded, serving.capacity, serving.accounting)
 
     def paged_facts(self) -> dict[str, Any]:

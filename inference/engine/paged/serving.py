@@ -66,10 +66,13 @@ def build_paged(
 def record_graphs(serving: PagedServing, progress: Progress) -> None:
     """Record decode steps at all batch sizes, where the runner's attention can be recorded.
 
-    What cannot be recorded runs eagerly, after one warning.
+    What cannot be recorded runs eagerly, after one warning. Steps over several devices are not
+    recorded: a graph belongs to one.
     """
     runner = serving.runner
-    if not runner.uses_varlen:
+    runner.graphs = None
+    is_one_device = len({tensor.device for tensor in runner.cache.keys}) == 1
+    if not runner.uses_varlen or not is_one_device:
         return
     progress("graphs", 0.0)
     num_columns = -(-serving.capacity.max_model_len // runner.page)

@@ -7,9 +7,11 @@ It makes models fit that one device cannot hold; for speed, split every layer (t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from inference.engine.errors import LoadError
 
@@ -104,3 +106,17 @@ def _tied_modules(model: torch.nn.Module) -> set[str]:
     if not getattr(getattr(model, "config", None), "tie_word_embeddings", False):
         return set()
     return {str(key).rsplit(".", 1)[0] for key in keys}
+
+
+def pipeline_placement(
+    path: Path, num_layers: int, devices: Sequence[torch.device], rooms: Sequence[int]
+) -> dict[str, Any]:
+    """What `from_pretrained` is told to spread the model in `path` over `devices`.
+
+    `rooms` are the bytes that are free on each. Raises LoadError.
+    """
+    config = AutoConfig.from_pretrained(path, local_files_only=True)
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    places = split_layers(num_layers, rooms)
+    return {"device_map": build_device_map(model, places, devices)}
