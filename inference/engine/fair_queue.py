@@ -59,6 +59,7 @@ class FairQueue:
         # forward, so an entry may lag behind; it is put right once it comes to the top.
         self._lanes: dict[int, list[tuple[int, int, str]]] = {}
         self._clock = 0
+        self._highest = 0
 
     def add(self, sequence: Sequence) -> None:
         """Let a sequence wait; also one that was preempted: it keeps its place by arrival."""
@@ -97,6 +98,11 @@ class FairQueue:
         account = self._accounts.get(tenant)
         if account is not None:
             account.clock += num_tokens
+            self._highest = max(self._highest, account.clock)
+
+    def rest(self) -> None:
+        """Note that nobody waits or runs: who used the idle machine owes nobody anything."""
+        self._clock = self._highest
 
     def _first_of(self, priority: int) -> Sequence | None:
         lane = self._lanes[priority]

@@ -46,7 +46,7 @@ class PrefixKeys:
             end = start + TILE if self._num_prompt is None else self._num_prompt
             as_prompt = min(TILE, max(0, end - start))
             names.append(_digest(previous + bytes([as_prompt]) + tokens))
-        return names if len(names) == num_blocks else names[:num_blocks]
+        return names[:num_blocks]
 
 
 def _digest(data: bytes) -> bytes:

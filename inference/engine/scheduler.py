@@ -163,6 +163,8 @@ class Scheduler:
             self._waiting.bury(sequence)
         else:
             self._leave(sequence)
+        if not self._by_id:
+            self._waiting.rest()
 
     def preempt(self, sequence: Sequence) -> None:
         """Send a running sequence back to wait; its output so far stays and is computed anew."""

@@ -141,13 +141,15 @@ class SlotPool(CacheAccounting):
             heapq.heappop(self._by_age)
 
     def _dense_window(self) -> range | None:
-        """Slots whose use leaves those in use dense; None where nothing is in use."""
+        """Slots whose use leaves those in use dense, or no sparser; None where nothing is in use."""
         if not self._num_taken:
             return None
         low = self._is_taken.index(True)
         high = self._num_slots - 1 - self._is_taken[::-1].index(True)
         span = SPAN_PER_DECODE * (self._num_taken + 1)
-        return range(max(0, high + 1 - span), min(self._num_slots, low + span))
+        return range(
+            max(0, min(low, high + 1 - span)), min(self._num_slots, max(high + 1, low + span))
+        )
 
     def _take(self, slot: int, num_blocks: int, source: int | None) -> Place:
         self._cut(slot, num_blocks if source is None else 0)

@@ -4,45 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from inference.engine.detokenizer import TextAssembler
 from inference.engine.errors import RequestError
-from inference.engine.kv_cache.slots import SlotPool
-from inference.engine.scheduler import Scheduler, StepPlan
-from inference.engine.sequence import ALLOWED_TRANSITIONS, Sequence, SequenceState
+from inference.engine.sequence import ALLOWED_TRANSITIONS, SequenceState
+from inference.engine.step_plan import StepPlan
 from inference.engine.tiling import TILE
-from inference.protocol import SamplingParams
 from llamagpu.lib.error_codes import ErrorCode
-
-
-def make_sequence(
-    name: str, num_prompt: int, *, priority: int = 0, timeout: float = 60.0
-) -> Sequence:
-    return Sequence(
-        request_id=name,
-        prompt_ids=list(range(num_prompt)),
-        params=SamplingParams(max_tokens=8),
-        text=TextAssembler(lambda ids: ""),
-        now=100.0,
-        timeout=timeout,
-        priority=priority,
-    )
-
-
-def make_scheduler(num_slots: int = 4, budget: int = 256, max_waiting: int = 10) -> Scheduler:
-    return Scheduler(SlotPool(num_slots, 1024), prefill_budget=budget, max_waiting=max_waiting)
-
-
-def run(scheduler: Scheduler) -> StepPlan:
-    """One step in which every sampled sequence gets a token."""
-    plan = scheduler.schedule()
-    scheduler.advance(plan)
-    for sequence in plan.sampled:
-        sequence.output_ids.append(7)
-    return plan
-
-
-def chunks(plan: StepPlan) -> list[tuple[str, int, int]]:
-    return [(chunk.sequence.request_id, chunk.start, chunk.end) for chunk in plan.chunks]
+from tests.inference.engine.sequences import chunks, make_scheduler, make_sequence, run
 
 
 def test_an_empty_scheduler_has_no_work() -> None:
