@@ -62,14 +62,21 @@ def check_serial(loaded: LoadedModel, runner: Runner) -> None:
     """
     path, tolerance = loaded.files.path, _TOLERANCE[loaded.dtype]
     token_ids = _test_tokens(loaded)
-    with torch.inference_mode():
-        row = torch.tensor([token_ids], device=loaded.device)
-        whole = loaded.model(input_ids=row, use_cache=False).logits[0].float()
-        prefix = loaded.model(input_ids=row[:, :_NUM_PROMPT], use_cache=False).logits[0].float()
+    try:
+        with torch.inference_mode():
+            row = torch.tensor([token_ids], device=loaded.device)
+            whole = loaded.model(input_ids=row, use_cache=False).logits[0].float()
+            prefix = loaded.model(input_ids=row[:, :_NUM_PROMPT], use_cache=False).logits[0].float()
+        stepwise = _run_in_steps(runner, token_ids, 0)
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        # The model's own code fails on plain input: whatever it raises, it cannot be served.
+        raise LoadError(f"{path}: {loaded.files.model_type} does not run: {error}") from error
     _check_finite(loaded, whole)
     if not _difference(prefix[-1], whole[_NUM_PROMPT - 1]) <= tolerance:
         raise LoadError(f"{path}: its tokens attend to later ones: not a causal language model")
-    difference = _difference(_run_in_steps(runner, token_ids, 0), whole[-1])
+    difference = _difference(stepwise, whole[-1])
     logger.info("serial self-test: relative difference %.1e", difference)
     if not difference <= tolerance:
         raise LoadError(

@@ -74,6 +74,7 @@ def test_a_tensor_of_another_shape_is_refused(folder: Path) -> None:
         ({"hidden_act": "no_such_function"}, "no_such_function"),
         ({"num_key_value_heads": 3}, str),
         ({"vocab_size": 2**40}, "vocab_size"),
+        ({"layer_types": ["chunked_attention"] * 3}, "llama does not run"),
     ],
 )
 def test_a_config_that_cannot_be_served_is_refused(
@@ -87,7 +88,10 @@ def test_a_config_that_cannot_be_served_is_refused(
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"layer_types": ["chunked_attention"] * 3}, "chunked_attention"),
+        (
+            {"layer_types": ["chunked_attention"] * 3, "attention_chunk_size": 16},
+            "chunked_attention",
+        ),
         ({"num_kv_shared_layers": 2}, "shares caches"),
     ],
 )
