@@ -7,6 +7,7 @@ MAKEFLAGS += --no-print-directory
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PIP_VERSION := 26.3
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 QUALITY_ARGS ?=
 BIN := .venv/bin
 MANAGE := $(BIN)/python manage.py
@@ -26,10 +27,10 @@ pip_install = $(BIN)/python -m pip install --progress-bar off $(1) 2>.venv/pip.l
   || { cat .venv/pip.log >&2; exit 1; }
 PRODUCTION := LLAMA_PUBLIC_URL=https://llm.example.org LLAMA_TRUSTED_PROXY=true
 
-.PHONY: help setup serve test check lint format typecheck quality clean
+.PHONY: help setup serve test check lint format typecheck quality clean bench-gpu
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(RUNTIME) $(ASSETS) ## virtual environment, packages, front-end files, default model, database
 	@$(MANAGE) pull --if-needed
@@ -60,6 +61,9 @@ typecheck: $(DEV) ## mypy
 
 quality: setup ## how close the optimized default model stays to float32 (QUALITY_ARGS="--level 0 1")
 	@$(MANAGE) quality $(QUALITY_ARGS)
+
+bench-gpu: $(RUNTIME) ## a GPU against float32 and its bandwidth: make bench-gpu BENCH_ARGS="--shape 8b"
+	@$(BIN)/python -m inference.benchmark.gpu $(BENCH_ARGS)
 
 clean: ## remove what make made; var/, with its data, stays
 	rm -rf .venv node_modules static/vendor .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
