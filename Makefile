@@ -39,6 +39,9 @@ setup: $(RUNTIME) $(ASSETS) ## virtual environment, packages, front-end files, d
 serve: $(RUNTIME) $(ASSETS) ## start everything, until Ctrl-C
 	@exec $(MANAGE) serve
 
+bench: setup ## speed and memory, beside other engines: make bench BENCH_ARGS="--engines ours"
+	@exec $(MANAGE) bench $(BENCH_ARGS)
+
 test: setup check ## all checks and all tests
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 

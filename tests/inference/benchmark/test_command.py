@@ -1,0 +1,154 @@
+"""Both doors, with fake engines; and our own engine for real, over a tiny model."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from inference.benchmark import __main__ as module_door
+from inference.benchmark import command
+from inference.benchmark.engines.base import EngineUnavailableError, RunFailedError, Setting
+from inference.benchmark.engines.ours import OwnEngine
+from inference.benchmark.figures import summarize
+from inference.benchmark.machine import limit_cores
+from inference.benchmark.options import PEERS, add_arguments, make_peers
+from tests.inference.benchmark.fakes import FakeEngine
+from tests.inference.engine.tiny_models import write_model
+
+
+@pytest.fixture(autouse=True)
+def all_cores() -> Iterator[None]:
+    """A benchmark keeps its process on few cores; the tests go on with all of them."""
+    cores = os.sched_getaffinity(0)
+    yield
+    os.sched_setaffinity(0, cores)
+
+
+@pytest.fixture
+def fake_engines(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """No engine is started. Reasons put into the result make that engine unavailable."""
+    reasons: dict[str, str] = {}
+
+    def make_own(*_: Any, **__: Any) -> FakeEngine:
+        return FakeEngine("ours", unavailable=reasons.get("ours", ""))
+
+    def make_others(names: tuple[str, ...], _setting: Setting) -> list[FakeEngine]:
+        return [
+            FakeEngine(name, unavailable=reasons.get(name, "")) for name in PEERS if name in names
+        ]
+
+    monkeypatch.setattr(command, "OwnEngine", make_own)
+    monkeypatch.setattr(command, "make_peers", make_others)
+    return reasons
+
+
+def run(*arguments: str) -> dict[str, Any]:
+    out = io.StringIO()
+    call_command("bench", "--json", "--cores", "1", "--repeat", "1", *arguments, stdout=out)
+    found: dict[str, Any] = json.loads(out.getvalue())
+    return found
+
+
+def test_a_whole_benchmark_measures_every_part(fake_engines: dict[str, str]) -> None:
+    found = run("--parts", "compare,scale,memory")
+    names = [engine["name"] for engine in found["comparison"]["engines"]]
+    assert names == ["ours", *PEERS]
+    assert len(found["by_length"]) == 6
+    assert len(found["by_batch"]) == 7
+    assert found["growth"]["num_requests"] == 2000
+    assert found["is_complete"]
+
+
+def test_a_missing_peer_fails_the_command_unless_that_is_allowed(
+    fake_engines: dict[str, str],
+) -> None:
+    fake_engines["vllm"] = "no such package"
+    with pytest.raises(SystemExit) as stopped:
+        run("--parts", "compare")
+    assert stopped.value.code == 1
+    found = run("--parts", "compare", "--allow-missing")
+    assert not found["is_complete"]
+    assert "no such package" in json.dumps(found)
+
+
+def test_a_part_that_breaks_is_named(fake_engines: dict[str, str]) -> None:
+    fake_engines["ours"] = "the model does not fit"
+    found = run("--parts", "memory", "--allow-missing")
+    assert found["failures"] == {"memory": "the model does not fit"}
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CommandError, match=r"config\.json"):
+        run("--model", str(tmp_path))
+
+
+def test_the_door_without_django_does_the_same(
+    fake_engines: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--parts", "compare", "--engines", "ours", "--cores", "1", "--repeat", "1"]
+    assert module_door.main(arguments) == 0
+    assert "| ours" in capsys.readouterr().out
+
+
+def test_engines_are_named_in_the_order_of_the_table(tmp_path: Path) -> None:
+    setting = Setting(tmp_path, tmp_path, 1)
+    assert [peer.name for peer in make_peers(("vllm", "openvino"), setting)] == ["openvino", "vllm"]
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--engines", "ours,nobody"], ["--repeat", "0"], ["--concurrency", "1,x"]]
+)
+def test_options_that_mean_nothing_are_refused(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser, Path("model"), Path("data"))
+    with pytest.raises(SystemExit):
+        parser.parse_args(arguments)
+    assert arguments[0] in capsys.readouterr().err
+
+
+def test_more_cores_than_there_are_cannot_be_had() -> None:
+    with pytest.raises(ValueError, match="1 to"):
+        limit_cores(100_000)
+    assert len(limit_cores(1)) == 1
+
+
+# ------------------------------------------------------------------ our engine
+
+
+@pytest.fixture(scope="module")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_model(tmp_path_factory.mktemp("tiny"))
+
+
+def test_our_engine_brings_all_tokens_of_every_request(tiny_model: Path, tmp_path: Path) -> None:
+    engine = OwnEngine(Setting(tiny_model, tmp_path, 1), num_slots=2, max_model_len=128)
+    try:
+        about = engine.start(lambda _text: None)
+        traces = engine.run([[1, 2, 3]] * 3, new_tokens=5, concurrency=2)
+        assert summarize(traces, prompt_tokens=3, new_tokens=5).num_requests == 3
+        assert about.load_time > 0
+        assert engine.resident_bytes() > 0
+        engine.pause()
+        engine.resume()
+        with pytest.raises(RunFailedError, match="128"):
+            engine.run([[1] * 500], new_tokens=5, concurrency=1)
+    finally:
+        engine.stop()
+    assert engine.resident_bytes() == 0
+
+
+def test_our_engine_says_why_it_cannot_load(tmp_path: Path) -> None:
+    engine = OwnEngine(Setting(tmp_path / "nothing", tmp_path, 1))
+    with pytest.raises(EngineUnavailableError, match="nothing"):
+        engine.start(lambda _text: None)
+    engine.stop()
