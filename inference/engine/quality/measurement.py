@@ -13,10 +13,13 @@ import torch
 
 from inference.engine.backends.base import BaseBackend, ServedModel
 from inference.engine.detokenizer import TextAssembler
+from inference.engine.errors import EngineError
+from inference.engine.kv_cache.base import CacheAccounting
+from inference.engine.kv_cache.slots import SlotPool
 from inference.engine.quality.comparison import QualityResult, Scores
-from inference.engine.scheduler import PrefillChunk, StepPlan
 from inference.engine.sequence import Sequence as EngineSequence
 from inference.engine.sequence import SequenceState
+from inference.engine.step_plan import PrefillChunk, StepPlan
 from inference.engine.tiling import TILE
 from inference.protocol import SamplingParams
 
@@ -45,18 +48,17 @@ class _Window:
             now=0.0,
             timeout=0.0,
         )
-        self.sequence.slot = slot
+        self.slot = self.sequence.slot = slot
         self.sequence.move_to(SequenceState.PREFILLING)
 
-    def record(self, logits: torch.Tensor) -> None:
-        """Score the next positions by their logits [positions, vocab]."""
+    def targets(self, num_positions: int) -> list[int]:
+        """The tokens that the next so many positions should foresee."""
         start = len(self.logprobs) + 1
-        targets = torch.tensor(
-            self.token_ids[start : start + len(logits)], dtype=torch.int64, device=logits.device
-        )
-        chosen = logits.gather(1, targets[:, None])[:, 0] - logits.logsumexp(-1)
-        self.logprobs += chosen.tolist()
-        self.top_ids += logits.argmax(-1).tolist()
+        return self.token_ids[start : start + num_positions]
+
+    def record(self, logprobs: list[float], top_ids: list[int]) -> None:
+        self.logprobs += logprobs
+        self.top_ids += top_ids
 
     def scores(self, start: int, end: int) -> Scores:
         return Scores(tuple(self.logprobs[start:end]), tuple(self.top_ids[start:end]))
@@ -67,46 +69,45 @@ def measure(
     served: ServedModel,
     windows: Sequence[Sequence[int]],
     *,
+    places: CacheAccounting | None = None,
     num_decoded: int = NUM_DECODED,
     progress: Callable[[float], None] = lambda fraction: None,
 ) -> QualityResult:
     """Score every token of `windows` after each one's first.
 
-    The last `num_decoded` positions of a window, at most half of them, are decoded. Uses the cache's
-    slots from 0 on and leaves them zeroed: no other sequence may be running, and the caller is the
-    thread that calls `infer`. Raises ValueError where a window is not of 3 to `max_model_len` ids
-    that the model has, and what the device raises.
+    The last `num_decoded` positions of a window, at most half of them, are decoded. As many windows
+    as `places` has room for run at once; their slots are zeroed and given back. `places` is whoever
+    hands out the cache's places now; None where nobody else uses the cache. The caller is the thread
+    that calls `infer`, between two steps.
+    Raises ValueError where a window is not of 3 to `max_model_len` ids that the model has,
+    EngineError where `places` has no room for one, and what the device raises.
     """
     for token_ids in windows:
         _check(token_ids, served)
-    total = sum(len(token_ids) for token_ids in windows)
+    capacity = served.capacity
+    accounting = places or served.accounting or SlotPool(capacity.num_slots, capacity.slot_len)
+    total = sum(len(token_ids) - 1 for token_ids in windows)
     result = QualityResult(Scores(), Scores())
-    num_done = 0
-    size = served.capacity.num_slots
-    for start in range(0, len(windows), size):
-        group = [
-            _Window(token_ids, slot, num_decoded)
-            for slot, token_ids in enumerate(windows[start : start + size])
-        ]
+    left = list(windows)
+    while left:
+        group = _open(accounting, left, num_decoded)
+        del left[: len(group)]
+        num_before = len(result.scores.logprobs)
 
-        def report(group: list[_Window] = group, before: int = num_done) -> None:
-            progress((before + sum(len(window.logprobs) for window in group)) / total)
+        def report(group: list[_Window] = group, num_before: int = num_before) -> None:
+            progress((num_before + sum(len(window.logprobs) for window in group)) / total)
 
         try:
-            with torch.inference_mode():
-                for window in group:
-                    _prefill(backend, window, report)
-                _decode(backend, group, report)
+            _compute(backend, group, report)
         finally:
-            for slot, window in enumerate(group):
-                backend.scrub(slot, len(window.token_ids))
-        num_done += sum(len(window.token_ids) for window in group)
+            for window in group:
+                backend.scrub(window.slot, window.num_positions)
+                accounting.free(window.slot)
         for window in group:
             result = QualityResult(
                 result.prefilled + window.scores(0, window.num_prompt),
                 result.decoded + window.scores(window.num_prompt, window.num_positions),
             )
-    progress(1.0)
     return result
 
 
@@ -118,13 +119,36 @@ def _check(token_ids: Sequence[int], served: ServedModel) -> None:
         raise ValueError(f"a window has token ids outside 0 to {vocab_size - 1}")
 
 
+def _open(
+    accounting: CacheAccounting, windows: Sequence[Sequence[int]], num_decoded: int
+) -> list[_Window]:
+    """The first of `windows`, as many as find a place now."""
+    group: list[_Window] = []
+    for token_ids in windows:
+        place = accounting.allocate(len(token_ids))
+        if place is None:
+            break
+        group.append(_Window(token_ids, place.slot, num_decoded))
+    if not group:
+        raise EngineError(f"the cache has no room for {len(windows[0])} tokens")
+    return group
+
+
+@torch.inference_mode()
+def _compute(backend: BaseBackend, group: list[_Window], report: Callable[[], None]) -> None:
+    for window in group:
+        _prefill(backend, window, report)
+    _decode(backend, group, report)
+
+
 def _prefill(backend: BaseBackend, window: _Window, report: Callable[[], None]) -> None:
     """Compute the positions of the window's prompt, all rows with their logits."""
     for start in range(0, window.num_prompt, _CHUNK):
         end = min(start + _CHUNK, window.num_prompt)
         is_last = end == window.num_prompt
         chunk = PrefillChunk(window.sequence, start, end, is_last, num_logits=end - start)
-        window.record(backend.infer(StepPlan(chunks=(chunk,))))
+        logits = backend.infer(StepPlan(chunks=(chunk,)))
+        window.record(*_score(logits, window.targets(end - start)))
         window.sequence.num_computed = end
         report()
     window.sequence.move_to(SequenceState.DECODING)
@@ -137,7 +161,15 @@ def _decode(backend: BaseBackend, group: list[_Window], report: Callable[[], Non
             # What a greedy caller would have been given is replaced by what the text says.
             window.sequence.output_ids.append(window.token_ids[window.sequence.num_computed])
         logits = backend.infer(StepPlan(decodes=tuple(window.sequence for window in left)))
-        for row, window in enumerate(left):
-            window.record(logits[row : row + 1])
+        targets = [window.targets(1)[0] for window in left]
+        for window, logprob, top_id in zip(left, *_score(logits, targets), strict=True):
+            window.record([logprob], [top_id])
             window.sequence.num_computed += 1
         report()
+
+
+def _score(logits: torch.Tensor, targets: list[int]) -> tuple[list[float], list[int]]:
+    """Log-probabilities of `targets`, and the likeliest ids, by the rows of logits [rows, vocab]."""
+    ids = torch.tensor(targets, dtype=torch.int64, device=logits.device)
+    chosen = logits.gather(1, ids[:, None])[:, 0] - logits.logsumexp(-1)
+    return chosen.tolist(), logits.argmax(-1).tolist()
