@@ -1,7 +1,8 @@
 """A model's chat template: messages in, the exact text that the model was trained to read out.
 
 Templates are Jinja programs that come with a downloaded model, so they are foreign code: they run
-in Jinja's immutable sandbox with a bounded output and see nothing but plain strings. Their
+in Jinja's immutable sandbox, with bounds on time and size (`inference.template_sandbox`), and see
+nothing but plain strings. Their
 environment (whitespace rules, loop controls, `tojson`, `raise_exception`, `strftime_now`, guarded namespaces)
 follows `transformers.utils.chat_template_utils`, byte for byte, which a test proves.
 """
@@ -18,13 +19,14 @@ import jinja2
 from jinja2 import nodes
 from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 
 from inference.model_files import ModelFilesError, read_json_object
 from inference.protocol import ChatMessage
+from inference.template_sandbox import LimitedEnvironment, limited_rendering
 
-MAX_TEMPLATE_BYTES = 1024 * 1024
+# Published templates are under 50 KB; compiling a megabyte of tags would take many seconds.
+MAX_TEMPLATE_BYTES = 256 * 1024
 MAX_RENDERED_CHARS = 16 * 1024 * 1024
 _SPECIAL_TOKENS = (
     "bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token",
@@ -67,7 +69,8 @@ class ChatTemplate:
     def render(self, messages: Iterable[ChatMessage], add_generation_prompt: bool = True) -> str:
         """The prompt text of `messages`, ready for the model's turn where asked for.
 
-        Raises ChatTemplateError where the template refuses them, fails, or writes too much.
+        Raises ChatTemplateError where the template refuses them, fails, takes too long or writes
+        too much.
         """
         turns = [{"role": turn.role, "content": turn.content} for turn in messages]
         if not turns:
@@ -75,17 +78,19 @@ class ChatTemplate:
         parts: list[str] = []
         size = 0
         try:
-            for part in self._template.generate(
-                messages=turns,
-                tools=None,
-                documents=None,
-                add_generation_prompt=add_generation_prompt,
-                **self._special_tokens,
-            ):
-                size += len(part)
-                if size > MAX_RENDERED_CHARS:
-                    raise ChatTemplateError(f"it wrote more than {MAX_RENDERED_CHARS} characters")
-                parts.append(part)
+            with limited_rendering():
+                for part in self._template.generate(
+                    messages=turns,
+                    tools=None,
+                    documents=None,
+                    add_generation_prompt=add_generation_prompt,
+                    **self._special_tokens,
+                ):
+                    size += len(part)
+                    if size > MAX_RENDERED_CHARS:
+                        message = f"it wrote more than {MAX_RENDERED_CHARS} characters"
+                        raise ChatTemplateError(message)
+                    parts.append(part)
         except Exception as error:  # foreign code raises anything
             raise ChatTemplateError(f"the chat template failed: {error}") from error
         return "".join(parts)
@@ -133,8 +138,8 @@ def _check_namespace_name(name: Any) -> None:
         raise jinja2.exceptions.SecurityError(f"a namespace cannot hold the name {name!r}")
 
 
-def _environment() -> ImmutableSandboxedEnvironment:
-    environment = ImmutableSandboxedEnvironment(
+def _environment() -> LimitedEnvironment:
+    environment = LimitedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[_GenerationBlock, loopcontrols]
     )
     environment.filters["tojson"] = _to_json
@@ -142,6 +147,7 @@ def _environment() -> ImmutableSandboxedEnvironment:
     environment.globals["strftime_now"] = _strftime_now
     environment.globals["dict"] = _TemplateDict()
     environment.globals["namespace"] = _TemplateNamespace
+    environment.limit_filters()
     return environment
 
 
