@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 # Failed tries after which a step's requests are given up. The budget halves and half of the sequences
 # go each time, so by then a single tile of a single sequence did not fit.
 MAX_TRIES = 8
-_CHECK_STEPS = 32
+# Reading the system's files takes as long as a step of a small model.
 _CHECK_SECONDS = 0.5
 # Memory is short below this, or below a share of what was free at the start where that was little.
 _LOW_BYTES = 256 * 1024**2
@@ -52,18 +52,14 @@ class MemoryGuard:
         free = source.free_bytes
         self._low_bytes = 0 if free is None else min(_LOW_BYTES, free // _LOW_SHARE)
         self._num_failures = 0
-        self._num_unchecked = 0
         self._checked_at = 0.0
 
     def after_step(self, now: float) -> None:
         """Note a step that went well; now and then (`now` in seconds), look at the free memory."""
         self._num_failures = 0
-        self._num_unchecked += 1
-        if self._num_unchecked < _CHECK_STEPS and now - self._checked_at < _CHECK_SECONDS:
-            return
-        self._num_unchecked = 0
-        self._checked_at = now
-        self.check()
+        if now - self._checked_at >= _CHECK_SECONDS:
+            self._checked_at = now
+            self.check()
 
     def check(self) -> None:
         """Compute less at once where memory is short, and more again where it is not."""
@@ -86,6 +82,9 @@ class MemoryGuard:
         scheduler = self._scheduler
         # The frames of the failed step hold its tensors.
         traceback.clear_frames(error.__traceback__)
+        if self._num_failures > 1:
+            # Slow, and cycles that hold tensors are rare.
+            gc.collect()
         for copy in plan.copies:
             # Nobody knows how far the copy went.
             scheduler.preempt(copy.sequence)
@@ -104,16 +103,18 @@ class MemoryGuard:
     def _shrink(self, free: int) -> None:
         self._give_back()
         scheduler = self._scheduler
+        before = scheduler.max_running
         target = max(1, scheduler.num_running - max(1, scheduler.num_running // 4))
-        scheduler.max_running = min(scheduler.max_running, target)
+        scheduler.max_running = min(before, target)
         after = self._source.free_bytes
         if after is not None and after < self._low_bytes // 2:
             # Those who run grow with every token: waiting for them to end may take too long.
             self._preempt_to(target)
-        logger.warning(
-            "%d MiB of memory are free: at most %d sequences at once",
-            free // 1024**2, scheduler.max_running,
-        )  # fmt: skip
+        if scheduler.max_running < before:
+            logger.warning(
+                "%d MiB of memory are free: at most %d sequences at once",
+                free // 1024**2, scheduler.max_running,
+            )  # fmt: skip
 
     def _grow(self) -> None:
         scheduler = self._scheduler
@@ -134,5 +135,4 @@ class MemoryGuard:
         """Contents kept for reuse go first: they only save time."""
         cache = self._scheduler.cache
         cache.forget_all()
-        gc.collect()
         self._source.release_memory(cache.idle_slots())
