@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
+from inference.engine.kv_cache.page_pool import SCRATCH_PAGE
 from inference.engine.paged.rows import PagedRows, row_borders
 
 _LONG, _INT = torch.int64.itemsize, torch.int32.itemsize
@@ -92,12 +93,11 @@ class StepInputs:
         _write(self.row_borders, row_borders(rows.counts))
         _write(self.lengths, rows.lengths)
         _write(self.length_borders, row_borders(rows.lengths))
-        # Columns beyond a sequence's pages are never read, but must name a page that exists.
-        width = self.tables.shape[1]
-        _write(
-            self.tables.view(-1),
-            [page for table in rows.tables for page in table + [0] * (width - len(table))],
-        )
+        # Columns beyond a sequence's pages count for nothing, but must name a page that exists.
+        tables = self.tables.numpy()
+        tables[:] = SCRATCH_PAGE
+        for index, table in enumerate(rows.tables):
+            tables[index, : len(table)] = table
 
 
 class InputStaging:
