@@ -22,7 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.write(f"{error}\n")
         return 2
     parser = argparse.ArgumentParser(prog="python -m inference.benchmark", description=__doc__)
-    add_arguments(parser, config.model_path / config.default_model, config.data_dir)
+    add_arguments(parser, config)
     try:
         return run_benchmark(vars(parser.parse_args(arguments)), _print)
     except BenchmarkError as error:

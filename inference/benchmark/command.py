@@ -67,7 +67,9 @@ def _measure(options: dict[str, Any], progress: Progress) -> Report:
     if max(options["concurrency"]) > MAX_CONCURRENCY:
         raise BenchmarkError(f"at most {MAX_CONCURRENCY} concurrent requests can be compared")
     gguf = options["gguf"].resolve() if options["gguf"] else None
-    setting = Setting(model_dir, options["cache_dir"].resolve(), len(cores), gguf)
+    setting = Setting(
+        model_dir, options["cache_dir"].resolve(), len(cores), gguf, options["engine_cache_dir"]
+    )
     level = options["optimization_level"]
 
     def make_engine(num_slots: int, max_model_len: int) -> MeasuredEngine:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from inference.benchmark.engines.base import MeasuredEngine, Setting
 from inference.benchmark.engines.llama_cpp import LlamaCppEngine
@@ -14,6 +13,7 @@ from inference.benchmark.engines.transformers import TransformersEngine
 from inference.benchmark.engines.vllm import VllmEngine
 from inference.benchmark.report import OURS
 from inference.benchmark.workloads import CONCURRENCY, NEW_TOKENS, PROMPT_TOKENS
+from llamagpu.lib.config import LlamaConfig
 
 PEERS: dict[str, Callable[[Setting], MeasuredEngine]] = {
     OpenVinoEngine.name: OpenVinoEngine,
@@ -24,8 +24,10 @@ PEERS: dict[str, Callable[[Setting], MeasuredEngine]] = {
 PARTS = ("compare", "scale", "load", "memory")
 
 
-def add_arguments(parser: argparse.ArgumentParser, model: Path, data_dir: Path) -> None:
-    """The options; `model` and `data_dir` are the installation's own."""
+def add_arguments(parser: argparse.ArgumentParser, config: LlamaConfig) -> None:
+    """The options; `config` is the installation's own."""
+    model, data_dir = config.model_path / config.default_model, config.data_dir
+    parser.set_defaults(engine_cache_dir=config.cache_dir)
     parser.add_argument(
         "--engines",
         type=_names((OURS, *PEERS)),
@@ -95,6 +97,3 @@ def _number(text: str) -> int:
 
 def _numbers(text: str) -> tuple[int, ...]:
     return tuple(_number(part) for part in text.split(","))
-
-
-Options = dict[str, Any]

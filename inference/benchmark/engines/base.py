@@ -33,6 +33,7 @@ class Setting:
     cache_dir: Path
     num_threads: int
     gguf_file: Path | None = None
+    engine_cache_dir: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ class Description:
     transport: str
     load_time: float
     facts: dict[str, str] = field(default_factory=dict)
+    level: int | None = None
 
 
 class MeasuredEngine(ABC):

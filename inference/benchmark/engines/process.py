@@ -82,6 +82,13 @@ class MeasuredProcess:
         except psutil.NoSuchProcess:
             return 0
 
+    def has_children(self) -> bool:
+        """Whether the process has others at work for it."""
+        try:
+            return bool(psutil.Process(self._popen.pid).children())
+        except psutil.NoSuchProcess:
+            return False
+
     def stop(self) -> None:
         """End the whole group: asked first, killed after some seconds."""
         self.resume()

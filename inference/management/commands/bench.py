@@ -22,8 +22,7 @@ class Command(BaseCommand):
     requires_system_checks = ()
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        config = settings.LLAMA
-        add_arguments(parser, config.model_path / config.default_model, config.data_dir)
+        add_arguments(parser, settings.LLAMA)
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:

@@ -1,4 +1,4 @@
-"""Both doors, with fake engines; and our own engine for real, over a tiny model."""
+"""Both doors, with fake engines."""
 
 from __future__ import annotations
 
@@ -11,17 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.core.management import CommandError, call_command
 
 from inference.benchmark import __main__ as module_door
 from inference.benchmark import command
-from inference.benchmark.engines.base import EngineUnavailableError, RunFailedError, Setting
-from inference.benchmark.engines.ours import OwnEngine
-from inference.benchmark.figures import summarize
+from inference.benchmark.engines.base import Setting
 from inference.benchmark.machine import limit_cores
 from inference.benchmark.options import PEERS, add_arguments, make_peers
 from tests.inference.benchmark.fakes import FakeEngine
-from tests.inference.engine.tiny_models import write_model
 
 
 @pytest.fixture(autouse=True)
@@ -110,7 +108,7 @@ def test_options_that_mean_nothing_are_refused(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     parser = argparse.ArgumentParser()
-    add_arguments(parser, Path("model"), Path("data"))
+    add_arguments(parser, settings.LLAMA)
     with pytest.raises(SystemExit):
         parser.parse_args(arguments)
     assert arguments[0] in capsys.readouterr().err
@@ -120,35 +118,3 @@ def test_more_cores_than_there_are_cannot_be_had() -> None:
     with pytest.raises(ValueError, match="1 to"):
         limit_cores(100_000)
     assert len(limit_cores(1)) == 1
-
-
-# ------------------------------------------------------------------ our engine
-
-
-@pytest.fixture(scope="module")
-def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_model(tmp_path_factory.mktemp("tiny"))
-
-
-def test_our_engine_brings_all_tokens_of_every_request(tiny_model: Path, tmp_path: Path) -> None:
-    engine = OwnEngine(Setting(tiny_model, tmp_path, 1), num_slots=2, max_model_len=128)
-    try:
-        about = engine.start(lambda _text: None)
-        traces = engine.run([[1, 2, 3]] * 3, new_tokens=5, concurrency=2)
-        assert summarize(traces, prompt_tokens=3, new_tokens=5).num_requests == 3
-        assert about.load_time > 0
-        assert engine.resident_bytes() > 0
-        engine.pause()
-        engine.resume()
-        with pytest.raises(RunFailedError, match="128"):
-            engine.run([[1] * 500], new_tokens=5, concurrency=1)
-    finally:
-        engine.stop()
-    assert engine.resident_bytes() == 0
-
-
-def test_our_engine_says_why_it_cannot_load(tmp_path: Path) -> None:
-    engine = OwnEngine(Setting(tmp_path / "nothing", tmp_path, 1))
-    with pytest.raises(EngineUnavailableError, match="nothing"):
-        engine.start(lambda _text: None)
-    engine.stop()
