@@ -72,7 +72,7 @@ class CudaBackend(PagedBackend):
         for index in (self._index, *config.devices):
             if index >= count:
                 raise LoadError(f"there is no GPU {index}, only {count}", ErrorCode.INVALID_INPUT)
-        if self._level(config) >= INT8_LEVEL and self._num_parts(config) > 1:
+        if self._wanted_level(config) >= INT8_LEVEL and self._num_parts(config) > 1:
             raise LoadError(
                 "INT8 (optimization level 2) is for one GPU; use level 1 over several",
                 ErrorCode.INVALID_INPUT,
@@ -91,9 +91,16 @@ class CudaBackend(PagedBackend):
 
     def _serve(self, loaded: LoadedModel, config: EngineConfig, progress: Progress) -> ServedModel:
         self._loaded = loaded
-        if self._level(config) >= INT8_LEVEL:
+        if self._wanted_level(config) >= INT8_LEVEL:
             self._quantize(loaded)
         return super()._serve(loaded, config, progress)
+
+    @property
+    def optimization_level(self) -> int:
+        if self._is_int8:
+            return INT8_LEVEL
+        has_graphs = self._serving is not None and self._serving.runner.graphs is not None
+        return GRAPH_LEVEL if has_graphs else 0
 
     def set_optimization_level(self, level: int) -> None:
         if not 0 <= level <= MAX_LEVEL or self._serving is None or self._loaded is None:
@@ -138,7 +145,7 @@ class CudaBackend(PagedBackend):
             "compute_capability": f"{properties.major}.{properties.minor}",
             "runtime": str(torch.version.hip or torch.version.cuda),
             "dtypes": ["bfloat16", "float16", "float32"],
-            "is_int8": self._is_int8,
+            "optimization_level": self.optimization_level,
             "memory_free_bytes": free,
             "memory_total_bytes": total,
             "torch": str(torch.__version__),

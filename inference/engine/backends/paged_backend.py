@@ -36,7 +36,7 @@ class PagedBackend(TorchBackend):
         progress("self-test", 0.0)
         self_test_paged(loaded, serving)
         progress("self-test", 1.0)
-        if self._level(config) >= GRAPH_LEVEL:
+        if self._wanted_level(config) >= GRAPH_LEVEL:
             record_graphs(serving, progress)
         self._runner = serving.runner
         self._serving = serving
@@ -53,7 +53,7 @@ class PagedBackend(TorchBackend):
             "page_tokens": runner.page,
         }
 
-    def _level(self, config: EngineConfig) -> int:
+    def _wanted_level(self, config: EngineConfig) -> int:
         """The optimization level to serve at."""
         return GRAPH_LEVEL if config.optimization_level is None else config.optimization_level
 

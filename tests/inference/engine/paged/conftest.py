@@ -16,7 +16,7 @@ def serve_from_pages(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Call it with a page size: the CPU of this test is a paged backend from then on."""
 
     def patch(page: int = TILE) -> None:
-        for name in ("_serve", "_free_on", "_level", "paged_facts"):
+        for name in ("_serve", "_free_on", "_wanted_level", "paged_facts"):
             monkeypatch.setattr(CpuBackend, name, getattr(PagedBackend, name), raising=False)
         monkeypatch.setattr(CpuBackend, "page", page, raising=False)
 
