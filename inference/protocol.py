@@ -24,12 +24,31 @@ class FinishReason(StrEnum):
     LENGTH = "length"
 
 
+class GrammarKind(StrEnum):
+    """What the text of a `Grammar` is written in. JSON_OBJECT needs no text."""
+
+    JSON_OBJECT = "json_object"
+    JSON_SCHEMA = "json_schema"
+    REGEX = "regex"
+    LARK = "lark"
+
+
+@dataclass(frozen=True, slots=True)
+class Grammar:
+    """The form that an answer must have: a JSON schema, a regular expression or a Lark grammar."""
+
+    kind: GrammarKind
+    text: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class SamplingParams:
     """How tokens are chosen for one request. Values are checked at the web's and the engine's border.
 
     `temperature` 0 is greedy; `top_k` 0, `top_p` 1.0 and `min_p` 0.0 switch a filter off;
-    `logprobs` None reports none, n reports the chosen token and the n best alternatives.
+    `logprobs` None reports none, n reports the chosen token and the n best alternatives;
+    `logit_bias` holds (token id, what is added to its logit); `grammar` allows only answers of its
+    form; `n` is the number of answers to one prompt, the seed of answer i being `seed` + i.
     """
 
     max_tokens: int = 100
@@ -45,6 +64,9 @@ class SamplingParams:
     logprobs: int | None = None
     min_tokens: int = 0
     ignore_eos: bool = False
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    grammar: Grammar | None = None
+    n: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +147,8 @@ class Load:
     `model_path` is a model folder or a GGUF file. `max_memory_bytes` bounds the process's host
     memory; what can be made again (a converted GGUF, compiled kernels) is kept under `cache_dir`. A
     step that takes longer than `step_timeout` seconds ends the process; up to `max_drafts` tokens are
-    guessed at a time where that pays.
+    guessed at a time where that pays. `upgrade` lets the process look for a faster way to serve the
+    model while it serves.
     """
 
     model_path: str
@@ -143,6 +166,7 @@ class Load:
     devices: tuple[int, ...] = ()
     step_timeout: float = 120.0
     max_drafts: int = 7
+    upgrade: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,18 +271,33 @@ class Delta:
     """Newly decoded text. `num_tokens` counts the tokens so far, this delta's included.
 
     A token whose bytes end inside a character, or that may begin a stop string, is held back, so a
-    delta may stand for several tokens.
+    delta may stand for several tokens. `index` is the answer that it belongs to, of `n`.
     """
 
     request_id: str
     text: str
     num_tokens: int
     logprobs: tuple[TokenLogprob, ...] = ()
+    index: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One of the `n` answers to a prompt; `index` counts from 0."""
+
+    index: int
+    text: str
+    finish_reason: FinishReason
+    logprobs: tuple[TokenLogprob, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """Terminal event of a request that ended well. `text` is the whole generated text."""
+    """Terminal event of a request that ended well. `text` is the whole generated text.
+
+    Where `n` answers were asked for, `choices` holds all of them in order, the other fields describe
+    the first, and `usage` counts the prompt once and the tokens of all answers.
+    """
 
     request_id: str
     text: str
@@ -266,6 +305,7 @@ class Finished:
     usage: Usage
     timings: Timings
     logprobs: tuple[TokenLogprob, ...] | None = None
+    choices: tuple[Choice, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,6 +348,7 @@ class Stats:
     oom_retries_total: int = 0
     drafted_tokens_total: int = 0
     accepted_drafts_total: int = 0
+    optimization_level: int = 0
 
 
 @dataclass(frozen=True, slots=True)

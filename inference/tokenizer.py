@@ -66,6 +66,11 @@ class Tokenizer:
     def has_chat_template(self) -> bool:
         return self._template is not None
 
+    def to_json(self) -> str:
+        """The whole tokenizer as tokenizer.json would hold it."""
+        text: str = self._backend.to_str()
+        return text
+
     def encode_prompt(self, prompt: Prompt) -> list[int]:
         """The token ids that the model reads for `prompt`. Raises PromptError.
 

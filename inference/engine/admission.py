@@ -8,12 +8,16 @@ from __future__ import annotations
 import math
 
 from inference.engine.errors import RequestError
+from inference.engine.grammar_limits import check_text
 from inference.protocol import SamplingParams
 from llamagpu.lib.error_codes import ErrorCode
 
 MAX_STOP_STRINGS = 8
 MAX_STOP_CHARS = 1024
 MAX_LOGPROBS = 20
+MAX_BIASES = 1024
+MAX_BIAS = 100.0
+MAX_CHOICES = 16
 MAX_TIMEOUT = 86_400.0
 _SEED_BITS = 64
 
@@ -38,6 +42,23 @@ def check_params(params: SamplingParams) -> None:
     for string in params.stop:
         if not 1 <= len(string) <= MAX_STOP_CHARS:
             raise _invalid(f"a stop string must have 1 to {MAX_STOP_CHARS} characters")
+    _check("n", params.n, 1, MAX_CHOICES)
+    if len(params.logit_bias) > MAX_BIASES:
+        raise _invalid(f"logit_bias names {len(params.logit_bias)} tokens, over {MAX_BIASES}")
+    for _, value in params.logit_bias:
+        _check("logit_bias", value, -MAX_BIAS, MAX_BIAS)
+
+
+def check_tokens(params: SamplingParams, vocab_size: int) -> None:
+    """Raises RequestError INVALID_INPUT for a token id that this model does not have."""
+    named = [token_id for token_id, _ in params.logit_bias]
+    for token_id in named:
+        if not 0 <= token_id < vocab_size:
+            raise _invalid(
+                f"logit_bias names token {token_id}; this model has 0 to {vocab_size - 1}"
+            )
+    if len(set(named)) < len(named):
+        raise _invalid("logit_bias names a token twice")
 
 
 def check_timeout(timeout: float) -> None:
@@ -63,6 +84,12 @@ def check_length(num_prompt: int, max_tokens: int, max_model_len: int) -> None:
             f"{max_model_len - num_prompt} or shorten the prompt",
             ErrorCode.CONTEXT_LENGTH_EXCEEDED,
         )
+
+
+def check_grammar(params: SamplingParams) -> None:
+    """Raises RequestError INVALID_INPUT for a grammar that is wrong at first sight."""
+    if params.grammar is not None and (reason := check_text(params.grammar)) is not None:
+        raise _invalid(f"response_format: {reason}")
 
 
 def _check(name: str, value: float, low: float, high: float, *, low_open: bool = False) -> None:

@@ -12,14 +12,18 @@ import time
 from collections.abc import Callable
 
 from inference.engine.backends.base import BaseBackend, ServedModel
+from inference.engine.choices import ChoiceGroups
 from inference.engine.counters import Counters
 from inference.engine.drafts import Drafts
 from inference.engine.errors import DeviceLost, RequestError
 from inference.engine.failures import explain_failure, is_out_of_memory
-from inference.engine.intake import build_sequence
+from inference.engine.grammar import failure_of
+from inference.engine.grammar_compiler import GrammarCompiler
+from inference.engine.intake import build_sequences
 from inference.engine.kv_cache.slots import SlotPool
 from inference.engine.memory_guard import MemoryGuard
 from inference.engine.output import OutputProcessor
+from inference.engine.pending import PendingGrammars
 from inference.engine.sampler import SampledToken, Sampler
 from inference.engine.scheduler import Propose, Scheduler, slot_of
 from inference.engine.sequence import Sequence
@@ -56,7 +60,12 @@ class Engine:
         """
         files, tokenizer = served.loaded.files, served.loaded.tokenizer
         self._backend = backend
-        self._emit = emit
+        self._choices = ChoiceGroups(
+            emit,
+            lambda sequence: self._inbox.put(lambda: self._enqueue(sequence)),
+            lambda request_id: self._inbox.put(lambda: self._cancel(request_id)),
+        )
+        self._emit = self._choices.emit
         self._tokenizer = tokenizer
         self._capacity = served.capacity
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
@@ -66,11 +75,9 @@ class Engine:
             max_waiting=max_waiting,
         )
         self._scheduler.set_rounding(rounds_alike=self._rounds_alike())
-        self._sampler = Sampler(
-            num_slots=self._capacity.num_slots,
-            vocab_size=files.vocab_size,
-            eos_token_ids=files.eos_token_ids,
-        )
+        self._sampler = Sampler(vocab_size=files.vocab_size, eos_token_ids=files.eos_token_ids)
+        self._grammars = GrammarCompiler(tokenizer, files.vocab_size, files.eos_token_ids)
+        self._pending = PendingGrammars(self._grammars, self._inbox.put)
         self._counters = Counters()
         self._guard = MemoryGuard(self._scheduler, backend, self._counters)
         self._drafts = Drafts(max_drafts)
@@ -92,7 +99,7 @@ class Engine:
         """Queue a request; what is wrong with it comes back as its `Failed` event."""
         self._counters.num_requests += 1
         try:
-            sequence = build_sequence(command, self._tokenizer, self._capacity.max_model_len)
+            sequences = build_sequences(command, self._tokenizer, self._capacity.max_model_len)
         except RequestError as error:
             self._emit([Failed(command.request_id, error.code, error.message)])
         except Exception:
@@ -101,11 +108,11 @@ class Engine:
             message = "the request could not be read"
             self._emit([Failed(command.request_id, ErrorCode.INFERENCE_FAILED, message)])
         else:
-            self._inbox.put(lambda: self._enqueue(sequence))
+            self._choices.start(command.request_id, sequences)
 
     def cancel(self, request_id: str) -> None:
         """End a request before the next step; one that has ended already is left alone."""
-        self._inbox.put(lambda: self._cancel(request_id))
+        self._choices.cancel(request_id)
 
     def drain(self, timeout: float) -> None:
         """Refuse new requests, finish the others within `timeout` seconds, then emit `Drained`."""
@@ -136,9 +143,11 @@ class Engine:
         try:
             self._loop()
         except DeviceLost as error:
-            left = self._scheduler.all()
+            left = self._open_sequences()
             self._emit([self._fail(sequence, error.message, error.code) for sequence in left])
             raise
+        finally:
+            self._grammars.close()
 
     def _loop(self) -> None:
         while not self._is_stopping:
@@ -188,6 +197,7 @@ class Engine:
         try:
             for copy in plan.copies:
                 self._backend.copy_prefix(copy.source, slot_of(copy.sequence), copy.num_tokens)
+            self._sampler.prepare(plan.sampled)
             logits = self._backend.infer(plan)
             tokens = self._sampler.sample(logits, plan.sampled)
         finally:
@@ -214,7 +224,10 @@ class Engine:
     def _receive(self, *, wait: bool) -> None:
         """Carry out what other threads asked for; with `wait`, sleep until there is something."""
         if wait:
-            self._inbox.get()()
+            try:
+                self._inbox.get(timeout=self._pending.patience)()
+            except queue.Empty:
+                return
         while True:
             try:
                 action = self._inbox.get_nowait()
@@ -235,24 +248,35 @@ class Engine:
         self._emit(events)
 
     def _enqueue(self, sequence: Sequence) -> None:
-        if self._scheduler.find(sequence.request_id) is not None:
+        if self._find(sequence.request_id) is not None:
             # A second terminal event for this id would end the first request for its caller.
             logger.error("request id %s is in use; the second is ignored", sequence.request_id)
             return
         try:
             if self._drain_deadline is not None:
                 raise RequestError("the engine is shutting down", ErrorCode.NO_WORKER)
-            self._scheduler.add(sequence)
+            if not self._pending.hold(sequence, self._enqueue, self._refuse):
+                self._scheduler.add(sequence)
         except RequestError as error:
-            self._emit([Failed(sequence.request_id, error.code, error.message)])
+            self._refuse(sequence, error)
+
+    def _refuse(self, sequence: Sequence, error: RequestError) -> None:
+        self._emit([Failed(sequence.request_id, error.code, error.message)])
+
+    def _find(self, request_id: str) -> Sequence | None:
+        return self._scheduler.find(request_id) or self._pending.find(request_id)
+
+    def _open_sequences(self) -> list[Sequence]:
+        return self._scheduler.all() + self._pending.all()
 
     def _cancel(self, request_id: str) -> None:
-        sequence = self._scheduler.find(request_id)
+        sequence = self._find(request_id)
         if sequence is not None:
             self._emit([self._fail(sequence, "the request was cancelled", ErrorCode.CANCELLED)])
 
     def _expire(self) -> None:
-        expired = self._scheduler.expired(time.monotonic())
+        now = time.monotonic()
+        expired = self._scheduler.expired(now) + self._pending.expired(now)
         message = "the request's time limit passed"
         if expired:
             self._emit([self._fail(s, message, ErrorCode.DEADLINE_EXCEEDED) for s in expired])
@@ -263,7 +287,7 @@ class Engine:
     def _check_drained(self) -> None:
         if self._drain_deadline is None or self._is_drained:
             return
-        left = self._scheduler.all()
+        left = self._open_sequences()
         if left and time.monotonic() < self._drain_deadline:
             return
         message = "the engine shut down before the answer was complete"
@@ -302,6 +326,9 @@ class Engine:
         return self._backend.rounds_alike or not self._backend.supports_drafts
 
     def _fail_unsound(self, sequence: Sequence) -> Failed:
+        failure = failure_of(sequence.grammar)
+        if failure is not None:
+            return self._fail(sequence, failure.message, failure.code)
         self._scrub(sequence)
         return self._fail(sequence, "the model's output was not a finite number")
 
@@ -317,5 +344,6 @@ class Engine:
     def _fail(
         self, sequence: Sequence, message: str, code: ErrorCode = ErrorCode.INFERENCE_FAILED
     ) -> Failed:
-        self._scheduler.finish(sequence)
+        if not self._pending.drop(sequence):
+            self._scheduler.finish(sequence)
         return Failed(sequence.request_id, code, message)

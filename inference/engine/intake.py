@@ -7,7 +7,14 @@ from __future__ import annotations
 
 import time
 
-from inference.engine.admission import check_length, check_params, check_timeout
+from inference.engine.admission import (
+    check_grammar,
+    check_length,
+    check_params,
+    check_timeout,
+    check_tokens,
+)
+from inference.engine.choices import split_choices
 from inference.engine.detokenizer import TextAssembler
 from inference.engine.errors import RequestError
 from inference.engine.sequence import Sequence
@@ -16,23 +23,28 @@ from inference.tokenizer import PromptError, Tokenizer
 from llamagpu.lib.error_codes import ErrorCode
 
 
-def build_sequence(command: Submit, tokenizer: Tokenizer, max_model_len: int) -> Sequence:
-    """The waiting sequence of a request. Raises RequestError for one that cannot be served."""
+def build_sequences(command: Submit, tokenizer: Tokenizer, max_model_len: int) -> list[Sequence]:
+    """The sequences of a request, one per answer. Raises RequestError where it cannot be served."""
     received_at = time.monotonic()
     check_params(command.params)
+    check_tokens(command.params, tokenizer.vocab_size)
+    check_grammar(command.params)
     check_timeout(command.timeout)
     try:
         prompt_ids = tokenizer.encode_prompt(command.prompt)
     except PromptError as error:
         raise RequestError(error.message, ErrorCode.INVALID_INPUT) from error
     check_length(len(prompt_ids), command.params.max_tokens, max_model_len)
-    return Sequence(
-        request_id=command.request_id,
-        prompt_ids=prompt_ids,
-        params=command.params,
-        text=TextAssembler(tokenizer.decode, command.params.stop),
-        now=received_at,
-        timeout=command.timeout,
-        priority=command.priority,
-        tenant=command.tenant,
-    )
+    return [
+        Sequence(
+            request_id=answer.request_id,
+            prompt_ids=prompt_ids,
+            params=answer.params,
+            text=TextAssembler(tokenizer.decode, answer.params.stop),
+            now=received_at,
+            timeout=answer.timeout,
+            priority=answer.priority,
+            tenant=answer.tenant,
+        )
+        for answer in split_choices(command)
+    ]

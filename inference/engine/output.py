@@ -35,7 +35,11 @@ class OutputProcessor:
         sequence.output_ids.append(token.token_id)
         params = sequence.params
         num_tokens = len(sequence.output_ids)
-        if token.token_id in self._eos and not params.ignore_eos:
+        grammar = sequence.grammar
+        if grammar is not None:
+            grammar.accept(token.token_id)
+        # Under a grammar the end token comes only where the answer may end or must.
+        if token.token_id in self._eos and (grammar is not None or not params.ignore_eos):
             sequence.finish_reason = FinishReason.STOP
             return self._delta(sequence, sequence.text.finish())
         text = sequence.text.push(token.token_id, check_stop=num_tokens >= params.min_tokens)
@@ -43,6 +47,9 @@ class OutputProcessor:
             sequence.logprobs.append(self._describe(token, token.logprob))
         if sequence.text.is_stopped:
             sequence.finish_reason = FinishReason.STOP
+        elif grammar is not None and grammar.is_complete:
+            sequence.finish_reason = FinishReason.STOP
+            text += sequence.text.finish()
         elif num_tokens >= params.max_tokens:
             sequence.finish_reason = FinishReason.LENGTH
             text += sequence.text.finish()

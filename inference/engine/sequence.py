@@ -14,6 +14,7 @@ from inference.protocol import FinishReason, SamplingParams, Timings, TokenLogpr
 
 if TYPE_CHECKING:
     from inference.engine.drafts import DraftState
+    from inference.engine.grammar import GrammarState
 
 
 class SequenceState(StrEnum):
@@ -86,6 +87,8 @@ class Sequence:
         self.finish_reason: FinishReason | None = None
         self.logprobs: list[TokenLogprob] = []
         self.num_logprobs_sent = 0
+        # Set once `params.grammar` is compiled; advances with each token of the output.
+        self.grammar: GrammarState | None = None
         self._seed = params.seed if params.seed is not None else secrets.randbits(64)
         # One private stream of random numbers: what else is in the batch cannot reach it.
         self.random = random.Random(self._seed)  # noqa: S311 - sampling, not cryptography

@@ -69,7 +69,7 @@ class Harness:
 
     def next_event(self, request_id: str) -> EngineEvent:
         event = self._queues[request_id].get(timeout=TIMEOUT)
-        if isinstance(event, Delta):
+        if isinstance(event, Delta) and event.index == 0:
             self._texts[request_id] = self._texts.get(request_id, "") + event.text
         return event
 

@@ -31,8 +31,8 @@ def make_sequence(slot: int = 0, prompt: list[int] | None = None, **params: Any)
     return sequence
 
 
-def make_sampler(num_slots: int = 8) -> Sampler:
-    return Sampler(num_slots=num_slots, vocab_size=VOCAB, eos_token_ids=(EOS,))
+def make_sampler() -> Sampler:
+    return Sampler(vocab_size=VOCAB, eos_token_ids=(EOS,))
 
 
 def make_logits(rows: int, seed: int = 0, scale: float = 3.0) -> torch.Tensor:
@@ -83,7 +83,7 @@ def test_draws_follow_the_filtered_distribution(params: dict[str, Any]) -> None:
     expected = expected_distribution(row[0], SamplingParams(**params))
     sequences = [make_sequence(slot, **params) for slot in range(400)]
     counts: Counter[int] = Counter()
-    sampler = make_sampler(400)
+    sampler = make_sampler()
     for _ in range(25):
         counts.update(draw(sampler, row.expand(400, -1), sequences))
     num_draws = counts.total()
@@ -109,7 +109,7 @@ def test_a_tiny_temperature_is_greedy(temperature: float) -> None:
 
 
 def test_a_row_depends_on_itself_alone() -> None:
-    logits = make_logits(6)
+    logits = make_logits(7)
     settings: list[dict[str, Any]] = [
         {"temperature": 0.0},
         {"temperature": 1.0},
@@ -117,6 +117,7 @@ def test_a_row_depends_on_itself_alone() -> None:
         {"temperature": 1.5, "top_p": 0.97},
         {"temperature": 0.7, "min_p": 0.1, "logprobs": 4},
         {"temperature": 1.0, "repetition_penalty": 1.5, "frequency_penalty": 1.0},
+        {"temperature": 2.0, "top_p": 0.999, "logit_bias": ((5, 3.0),)},
     ]
     together = draw(
         make_sampler(),
@@ -160,15 +161,68 @@ def test_penalties_equal_their_formulas() -> None:
         (token_id,) = draw(sampler, logits, [sequence])
         assert token_id == int(values.argmax())
         counts[token_id] += 1
+        sequence.output_ids.append(token_id)
+        # What was counted belongs to the sequence, wherever it is in the cache.
+        sequence.slot = len(counts) % 8
     assert len(counts) > 1
 
 
-def test_penalties_start_afresh_when_a_slot_changes_hands() -> None:
+def test_penalties_of_a_new_sequence_start_afresh() -> None:
     logits = make_logits(1)
     sampler = make_sampler()
     params = {"temperature": 0.0, "frequency_penalty": 2.0}
     first = [draw(sampler, logits, [make_sequence(0, **params)])[0] for _ in range(3)]
     assert len(set(first)) == 1
+
+
+def test_a_bias_is_added_to_the_logit_of_its_token() -> None:
+    logits = make_logits(3)
+    best = int(logits[0].argmax())
+    sequences = [
+        make_sequence(0, temperature=0.0, logit_bias=((best, -100.0),)),
+        make_sequence(1, temperature=0.0, logit_bias=((7, 100.0), (8, 99.5))),
+        make_sequence(2, temperature=0.0),
+    ]
+    expected = logits.clone()
+    expected[0, best] -= 100.0
+    expected[1, 7] += 100.0
+    expected[1, 8] += 99.5
+    before = logits.clone()
+    assert draw(make_sampler(), logits, sequences) == expected.argmax(-1).tolist()
+    assert torch.equal(logits, before)
+
+
+def test_a_bias_shifts_the_odds_by_its_exponential() -> None:
+    logits = torch.zeros(1, VOCAB)
+    params = {"temperature": 1.0, "top_k": 2, "logit_bias": ((3, 50.0), (4, 50.0 + math.log(3)))}
+    sequences = [make_sequence(slot, **params) for slot in range(4000)]
+    counts = Counter(draw(make_sampler(), logits.expand(4000, -1), sequences))
+    assert set(counts) == {3, 4}
+    assert abs(counts[4] - 3000) < 5 * math.sqrt(4000 * 0.75 * 0.25)
+
+
+@pytest.mark.parametrize("vocab", [1, 63, 64, 65, 4097, 20_000])
+@pytest.mark.parametrize(
+    "params", [{}, {"top_k": 3}, {"top_p": 0.999}, {"top_k": 5000}, {"min_p": 1e-9}]
+)
+def test_every_size_of_vocabulary_is_drawn_from(vocab: int, params: dict[str, Any]) -> None:
+    """Flat rows, too: there the filters keep more than the candidates that are sorted first."""
+    logits = torch.zeros(1, vocab)
+    logits[0, -1] = 0.5
+    sampler = Sampler(vocab_size=vocab, eos_token_ids=())
+    sequences = [make_sequence(slot, temperature=2.0, **params) for slot in range(200)]
+    drawn = draw(sampler, logits.expand(200, -1), sequences)
+    assert all(0 <= token_id < vocab for token_id in drawn)
+    if vocab == 20_000 and params.get("top_k") != 3:
+        assert len(set(drawn)) > 150
+
+
+def test_tokens_as_likely_as_the_last_one_kept_stay_too() -> None:
+    logits = torch.zeros(1, VOCAB)
+    logits[0, [10, 500, 900]] = 8.0
+    sequences = [make_sequence(slot, top_k=2) for slot in range(200)]
+    drawn = draw(make_sampler(), logits.expand(200, -1), sequences)
+    assert set(drawn) == {10, 500, 900}
 
 
 def test_the_end_token_cannot_come_before_min_tokens() -> None:
@@ -216,7 +270,7 @@ def test_tokens_with_no_probability_are_never_drawn() -> None:
     logits[0, 10] = 0.0
     logits[0, 20] = 0.0
     sequences = [make_sequence(slot, temperature=1.0) for slot in range(50)]
-    drawn = draw(make_sampler(50), logits.expand(50, -1), sequences)
+    drawn = draw(make_sampler(), logits.expand(50, -1), sequences)
     assert set(drawn) == {10, 20}
 
 
