@@ -81,6 +81,9 @@ def load_command(slug: str) -> Load:
         max_model_len=settings.LLAMA.max_model_len,
         max_waiting=settings.LLAMA.max_queue,
         cache_dir=str(settings.LLAMA.cache_dir),
+        dtype=settings.LLAMA.dtype,
+        tensor_parallel=settings.LLAMA.tensor_parallel,
+        devices=settings.LLAMA.devices,
     )
 
 

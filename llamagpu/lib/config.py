@@ -17,6 +17,7 @@ from llamagpu.lib.memory import MemoryLimit, total_bytes
 BUILT_IN_MODEL = "smollm2-135m-instruct"
 # sun_path of a unix socket holds 108 bytes on Linux, its closing NUL included.
 _MAX_SOCKET_PATH = 100
+_DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,9 @@ class LlamaConfig:
     num_slots: int
     max_model_len: int
     max_memory: MemoryLimit
+    dtype: str
+    tensor_parallel: int
+    devices: tuple[int, ...]
     worker_concurrency: int
     redis_url: str
     embedded_redis: bool
@@ -70,6 +74,9 @@ class LlamaConfig:
             num_slots=env.integer("LLAMA_NUM_SLOTS", 32, low=1, high=1024),
             max_model_len=env.integer("LLAMA_MAX_MODEL_LEN", 0, low=0, high=10_000_000),
             max_memory=env.memory("LLAMA_MAX_MEMORY", "80%"),
+            dtype=env.choice("LLAMA_DTYPE", "auto", _DTYPES),
+            tensor_parallel=env.integer("LLAMA_TENSOR_PARALLEL", 1, low=1, high=64),
+            devices=env.integers("LLAMA_DEVICES", low=0, high=1023),
             worker_concurrency=env.integer("LLAMA_WORKER_CONCURRENCY", 64, low=1, high=1024),
             redis_url=env.text("REDIS_URL") or f"unix://{redis_socket(data_dir)}",
             embedded_redis=not env.is_set("REDIS_URL"),

@@ -85,6 +85,18 @@ class Env:
         except ValueError as error:
             raise EnvError(f"{name}={value!r}: {error}") from error
 
+    def integers(self, name: str, *, low: int, high: int) -> tuple[int, ...]:
+        """Whole numbers separated by commas or spaces."""
+        numbers = []
+        for word in self.words(name):
+            if not (word.isascii() and word.isdigit()):
+                raise EnvError(f"{name}={self.text(name)!r}: must be whole numbers")
+            number = int(word)
+            if not low <= number <= high:
+                raise EnvError(f"{name}={self.text(name)!r}: must be between {low} and {high}")
+            numbers.append(number)
+        return tuple(numbers)
+
     def words(self, name: str, default: tuple[str, ...] = ()) -> tuple[str, ...]:
         """Values separated by commas or spaces."""
         value = self.text(name)

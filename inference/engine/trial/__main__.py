@@ -89,20 +89,11 @@ def run_trial(options: argparse.Namespace) -> dict[str, Any]:
         )
         for batch in options.batch
     ]
-    graphs = serving.runner.graphs
     return {
-        "device": _name(device),
-        "torch": str(torch.__version__),
-        "shape": options.shape,
-        "dtype": str(dtype).removeprefix("torch."),
-        "level": options.level,
-        "attention": "varlen" if serving.runner.uses_varlen else "gathered",
-        "graph_batch_sizes": list(graphs.sizes) if graphs is not None else [],
-        "num_parameters": loaded.files.num_parameters,
+        **_facts(options, device, loaded, serving),
         "weight_bytes_read": num_bytes,
         "bandwidth_bytes_per_second": bandwidth,
         "ready_seconds": ready_seconds,
-        "context": options.context,
         "parity": {
             **dataclasses.asdict(parity),
             # NaN compares False, and must not pass.
@@ -111,6 +102,23 @@ def run_trial(options: argparse.Namespace) -> dict[str, Any]:
         "prefill_tokens_per_second": measure_prefill(serving, options.prefill),
         "decode": [dataclasses.asdict(speed) for speed in decode],
         "peak_bytes": peak_bytes(device),
+    }
+
+
+def _facts(
+    options: argparse.Namespace, device: torch.device, loaded: LoadedModel, serving: PagedServing
+) -> dict[str, Any]:
+    graphs = serving.runner.graphs
+    return {
+        "device": _name(device),
+        "torch": str(torch.__version__),
+        "shape": options.shape,
+        "dtype": str(loaded.dtype).removeprefix("torch."),
+        "level": options.level,
+        "context": options.context,
+        "attention": "varlen" if serving.runner.uses_varlen else "gathered",
+        "graph_batch_sizes": list(graphs.sizes) if graphs is not None else [],
+        "num_parameters": loaded.files.num_parameters,
     }
 
 

@@ -78,3 +78,13 @@ def test_a_long_data_directory_gets_a_short_socket(tmp_path: Path) -> None:
 )
 def test_the_broker_gets_its_own_spelling(given: str, spelt: str) -> None:
     assert broker_url(given) == spelt
+
+
+def test_numbers_are_separated_by_commas_or_spaces() -> None:
+    env = Env({"A": "0, 2 3", "B": "1,x", "C": "9"})
+    assert env.integers("A", low=0, high=8) == (0, 2, 3)
+    assert env.integers("Z", low=0, high=8) == ()
+    with pytest.raises(EnvError, match="B='1,x': must be whole numbers"):
+        env.integers("B", low=0, high=8)
+    with pytest.raises(EnvError, match="C='9': must be between 0 and 8"):
+        env.integers("C", low=0, high=8)
