@@ -11,11 +11,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-import gguf
 import numpy as np
 import pytest
 from safetensors.torch import load_file
-from tokenizers import pre_tokenizers
 
 from inference.engine.convert import hash_file, main
 from inference.model_files import read_model_files
@@ -23,61 +21,9 @@ from inference.protocol import ChatMessage, Prompt
 from inference.tokenizer import Tokenizer
 from tests.environment import MODEL_ROOT
 from tests.inference.engine.harness import running_engine
+from tests.inference.engine.tiny_ggufs import LAYERS, write_gguf
 
 ROOT = Path(__file__).resolve().parents[3]
-WIDTH, LAYERS, HEADS, KV_HEADS, INNER = 64, 2, 4, 2, 96
-TEMPLATE = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
-
-
-def write_gguf(file: Path, *, pre: str = "smollm", scale: float = 0.1) -> np.ndarray[Any, Any]:
-    """A random llama of a few thousand weights, most of them Q8_0; its embedding."""
-    tokens = [*sorted(pre_tokenizers.ByteLevel.alphabet()), "ab", "<end>"]
-    writer = gguf.GGUFWriter(file, "llama")
-    writer.add_context_length(128)
-    writer.add_embedding_length(WIDTH)
-    writer.add_block_count(LAYERS)
-    writer.add_feed_forward_length(INNER)
-    writer.add_head_count(HEADS)
-    writer.add_head_count_kv(KV_HEADS)
-    writer.add_layer_norm_rms_eps(1e-5)
-    writer.add_rope_dimension_count(WIDTH // HEADS)
-    writer.add_vocab_size(len(tokens))
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre(pre)
-    writer.add_token_list(tokens)
-    writer.add_token_types([1] * 257 + [3])
-    writer.add_token_merges(["a b"])
-    writer.add_eos_token_id(257)
-    writer.add_chat_template(TEMPLATE)
-    source = np.random.default_rng(0)
-
-    def add(name: str, *shape: int) -> np.ndarray[Any, Any]:
-        values = source.normal(0, scale, shape).astype(np.float32)
-        kind = gguf.GGMLQuantizationType.Q8_0
-        quantized = gguf.quants.quantize(values, kind)
-        writer.add_tensor(name, quantized, raw_dtype=kind)
-        return gguf.quants.dequantize(quantized, kind)
-
-    embedding = add("token_embd.weight", len(tokens), WIDTH)
-    writer.add_tensor("output_norm.weight", np.ones(WIDTH, np.float32))
-    for layer in range(LAYERS):
-        for name, *shape in (
-            ("attn_q", WIDTH, WIDTH),
-            ("attn_k", WIDTH // 2, WIDTH),
-            ("attn_v", WIDTH // 2, WIDTH),
-            ("attn_output", WIDTH, WIDTH),
-            ("ffn_gate", INNER, WIDTH),
-            ("ffn_up", INNER, WIDTH),
-            ("ffn_down", WIDTH, INNER),
-        ):
-            add(f"blk.{layer}.{name}.weight", *shape)
-        for name in ("attn_norm", "ffn_norm"):
-            writer.add_tensor(f"blk.{layer}.{name}.weight", np.ones(WIDTH, np.float32))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return embedding
 
 
 def convert(gguf_file: Path, out: Path) -> int:
@@ -86,7 +32,7 @@ def convert(gguf_file: Path, out: Path) -> int:
 
 def test_a_gguf_becomes_a_folder_that_is_served(tmp_path: Path) -> None:
     source, out = tmp_path / "tiny.gguf", tmp_path / "models" / "tiny"
-    embedding = write_gguf(source)
+    embedding = write_gguf(source)["token_embd.weight"]
     done = subprocess.run(
         [sys.executable, "-m", "inference.engine.convert", "--gguf", source, "--out", out],
         cwd=ROOT,
