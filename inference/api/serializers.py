@@ -9,6 +9,12 @@ from django.conf import settings
 from rest_framework import serializers
 from rest_framework.exceptions import PermissionDenied
 
+from inference.api.sampling_fields import (
+    LogitBiasField,
+    ResponseFormatSerializer,
+    biases_of,
+    grammar_of,
+)
 from inference.models import Model
 from inference.protocol import ChatMessage, Prompt, SamplingParams
 from llamagpu.http.errors import AppError
@@ -70,6 +76,8 @@ class SamplingSerializer(StrictSerializer):
     logprobs = WholeNumberField(default=None, allow_null=True, min_value=0, max_value=MAX_LOGPROBS)
     min_tokens = WholeNumberField(default=0, min_value=0)
     ignore_eos = FlagField(default=False)
+    logit_bias = LogitBiasField(default=dict, allow_null=True)
+    response_format = ResponseFormatSerializer(default=None, allow_null=True)
 
     def validate_max_tokens(self, value: int) -> int:
         limit = settings.LLAMA.max_new_tokens
@@ -156,9 +164,7 @@ def read_call(serializer: InferSerializer, user: Any) -> GenerationCall:
         if "messages" in fields
         else None,
     )
-    fields["stop"] = tuple(fields["stop"])
-    names = SamplingParams.__dataclass_fields__
-    params = SamplingParams(**{name: fields[name] for name in names})
+    params = read_params(fields)
     return GenerationCall(
         model=model,
         prompt=prompt,
@@ -166,6 +172,18 @@ def read_call(serializer: InferSerializer, user: Any) -> GenerationCall:
         priority=fields["priority"],
         timeout=fields.get("timeout", float(settings.LLAMA.job_timeout)),
     )
+
+
+def read_params(fields: dict[str, Any]) -> SamplingParams:
+    """The parameters of a call from the checked fields of a `SamplingSerializer`."""
+    values = {
+        **fields,
+        "stop": tuple(fields["stop"]),
+        "logit_bias": biases_of(fields["logit_bias"] or {}),
+        "grammar": grammar_of(fields["response_format"]),
+    }
+    names = SamplingParams.__dataclass_fields__
+    return SamplingParams(**{name: values[name] for name in names if name in values})
 
 
 def find_model(slug: str, user: Any) -> Model:

@@ -29,7 +29,8 @@ def check_params(params: SamplingParams) -> None:
     _check("top_p", params.top_p, 0.0, 1.0, low_open=True)
     _check("top_k", params.top_k, 0, math.inf)
     _check("min_p", params.min_p, 0.0, 1.0)
-    _check("repetition_penalty", params.repetition_penalty, 0.0, 10.0, low_open=True)
+    # Nearer to 0 the quotient of a logit would be no finite number.
+    _check("repetition_penalty", params.repetition_penalty, 0.01, 10.0)
     _check("presence_penalty", params.presence_penalty, -2.0, 2.0)
     _check("frequency_penalty", params.frequency_penalty, -2.0, 2.0)
     _check("min_tokens", params.min_tokens, 0, params.max_tokens)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import threading
@@ -72,6 +73,28 @@ def test_messages_stop_strings_and_limits_are_obeyed(stack: Stack) -> None:
     stopped = stack.infer({**PARIS, "stop": ["Paris"]}).json()["result"]
     assert stopped["finish_reason"] == "stop"
     assert "Paris" not in stopped["generated_text"]
+
+
+def test_the_answer_follows_a_json_schema(stack: Stack) -> None:
+    city = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+    form = {"type": "json_schema", "json_schema": {"name": "city", "schema": city}}
+    response = stack.infer({**PARIS, "response_format": form, "max_tokens": 60})
+    answer = json.loads(response.json()["result"]["generated_text"])
+    assert "Paris" in answer["city"]
+
+
+def test_a_schema_that_cannot_be_followed_is_the_callers_error(stack: Stack) -> None:
+    form = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"not": {}}}}
+    response = stack.infer({**PARIS, "response_format": form})
+    assert response.status_code == 400
+    error = response.json()["error"]
+    assert error["code"] == "INVALID_INPUT"
+    assert error["message"].startswith("response_format: ")
+
+
+def test_a_bias_forbids_a_token(stack: Stack) -> None:
+    result = stack.infer({**PARIS, "logit_bias": {"7042": -100}}).json()["result"]
+    assert " Paris" not in result["generated_text"]
 
 
 def test_log_probabilities_come_when_asked_for(stack: Stack) -> None:

@@ -15,6 +15,11 @@ from tests.conftest import Caller, make_caller
 
 PATHS = ["/api/infer", "/api/stream_infer", "/api/v1/infer"]
 
+
+def _schema(name: str, schema: Any) -> dict[str, Any]:
+    return {"type": "json_schema", "json_schema": {"name": name, "schema": schema}}
+
+
 BAD_FIELDS: list[tuple[dict[str, Any], str]] = [
     ({}, "text"),
     ({"text": ""}, "text"),
@@ -63,7 +68,40 @@ BAD_FIELDS: list[tuple[dict[str, Any], str]] = [
     ({"text": "hi", "timeout": 301}, "timeout"),
     ({"text": "hi", "model": 7}, "model"),
     ({"text": "hi", "tempurature": 1}, "tempurature"),
-    ({"text": "hi", "response_format": {"type": "json_object"}}, "response_format"),
+    ({"text": "hi", "n": 2}, "n"),
+    ({"text": "hi", "logit_bias": [5, 1]}, "logit_bias"),
+    ({"text": "hi", "logit_bias": {"5": "1"}}, "logit_bias"),
+    ({"text": "hi", "logit_bias": {"5": 100.5}}, "logit_bias"),
+    ({"text": "hi", "logit_bias": {"5": float("nan")}}, "logit_bias"),
+    ({"text": "hi", "logit_bias": {"05": 1}}, "logit_bias"),
+    ({"text": "hi", "logit_bias": {"-1": 1}}, "logit_bias"),
+    ({"text": "hi", "logit_bias": {"five": 1}}, "logit_bias"),
+    ({"text": "hi", "logit_bias": {str(i): 1 for i in range(1025)}}, "logit_bias"),
+    ({"text": "hi", "response_format": "json_object"}, "response_format"),
+    ({"text": "hi", "response_format": {}}, "response_format.type"),
+    ({"text": "hi", "response_format": {"type": "xml"}}, "response_format.type"),
+    ({"text": "hi", "response_format": {"type": "regex"}}, "response_format.regex"),
+    ({"text": "hi", "response_format": {"type": "regex", "regex": ""}}, "response_format.regex"),
+    ({"text": "hi", "response_format": {"type": "text", "regex": "a"}}, "response_format.regex"),
+    ({"text": "hi", "response_format": {"type": "grammar"}}, "response_format.grammar"),
+    (
+        {"text": "hi", "response_format": {"type": "grammar", "grammar": "x" * 65_537}},
+        "response_format.grammar",
+    ),
+    ({"text": "hi", "response_format": {"type": "json_schema"}}, "response_format.json_schema"),
+    (
+        {"text": "hi", "response_format": {"type": "json_schema", "json_schema": {"name": "a"}}},
+        "response_format.json_schema.schema",
+    ),
+    (
+        {"text": "hi", "response_format": _schema("a", [])},
+        "response_format.json_schema.schema",
+    ),
+    (
+        {"text": "hi", "response_format": _schema("a", {"title": "x" * 65_536})},
+        "response_format.json_schema.schema",
+    ),
+    ({"text": "hi", "response_format": _schema("a b", {})}, "response_format.json_schema.name"),
 ]
 
 

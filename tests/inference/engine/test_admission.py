@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from inference.engine.admission import check_length, check_params, check_timeout
+from inference.engine.admission import check_length, check_params, check_timeout, check_tokens
 from inference.engine.errors import RequestError
 from inference.protocol import SamplingParams
 from llamagpu.lib.error_codes import ErrorCode
@@ -21,6 +21,9 @@ GOOD: list[dict[str, Any]] = [
     {"logprobs": 0},
     {"logprobs": 20},
     {"stop": ("a",) * 8},
+    {"n": 16},
+    {"logit_bias": ((0, 100.0), (1, -100.0))},
+    {"logit_bias": tuple((token_id, 1.0) for token_id in range(1024))},
     {"min_tokens": 100},
     {"presence_penalty": -2.0, "frequency_penalty": 2.0, "repetition_penalty": 0.1},
 ]
@@ -38,6 +41,7 @@ BAD: list[tuple[str, Any]] = [
     ("min_p", 1.5),
     ("repetition_penalty", 0.0),
     ("repetition_penalty", math.inf),
+    ("repetition_penalty", 1e-9),
     ("presence_penalty", 2.5),
     ("frequency_penalty", -2.5),
     ("min_tokens", -1),
@@ -48,6 +52,12 @@ BAD: list[tuple[str, Any]] = [
     ("stop", ("a",) * 9),
     ("stop", ("",)),
     ("stop", ("a" * 1025,)),
+    ("n", 0),
+    ("n", 17),
+    ("logit_bias", ((1, 100.1),)),
+    ("logit_bias", ((1, math.nan),)),
+    ("logit_bias", ((1, -math.inf),)),
+    ("logit_bias", tuple((token_id, 1.0) for token_id in range(1025))),
 ]
 
 
@@ -83,3 +93,14 @@ def test_what_does_not_fit_the_context_is_refused(
 
 def test_the_context_may_be_filled() -> None:
     check_length(60, 40, 100)
+
+
+@pytest.mark.parametrize("biases", [((-1, 1.0),), ((264, 1.0),), ((2**40, 1.0),), ((5, 1.0),) * 2])
+def test_a_bias_of_a_token_that_is_none_is_refused(biases: tuple[tuple[int, float], ...]) -> None:
+    with pytest.raises(RequestError, match="logit_bias names") as refusal:
+        check_tokens(SamplingParams(logit_bias=biases), 264)
+    assert refusal.value.code is ErrorCode.INVALID_INPUT
+
+
+def test_every_token_of_the_model_may_have_a_bias() -> None:
+    check_tokens(SamplingParams(logit_bias=((0, 1.0), (263, 1.0))), 264)

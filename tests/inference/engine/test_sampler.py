@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from inference.engine.detokenizer import TextAssembler
+from inference.engine.drawing import _invert
+from inference.engine.filters import draw_on_host, thresholds
 from inference.engine.sampler import Sampler
 from inference.engine.sequence import Sequence
 from inference.protocol import SamplingParams
@@ -276,3 +278,45 @@ def test_tokens_with_no_probability_are_never_drawn() -> None:
 
 def test_no_rows_no_tokens() -> None:
     assert make_sampler().sample(torch.empty(0, VOCAB), []) == []
+
+
+ROWS = [
+    {"top_k": 1},
+    {"top_k": 7},
+    {"top_k": 5000},
+    {"top_p": 0.3},
+    {"top_p": 0.95},
+    {"min_p": 0.02},
+    {"top_k": 40, "top_p": 0.9},
+    {"top_k": 40, "min_p": 0.1},
+    {"top_p": 0.99, "min_p": 0.001},
+    {"top_k": 600, "top_p": 0.999, "min_p": 1e-6},
+]
+
+
+@pytest.mark.parametrize("scale", [0.1, 2.0, 8.0])
+def test_device_and_host_keep_the_same_tokens(scale: float) -> None:
+    logits = torch.randn(len(ROWS), 4096, generator=torch.Generator().manual_seed(3)) * scale
+    probabilities = torch.softmax(logits, dim=-1)
+    params = [SamplingParams(**row) for row in ROWS]
+    total = probabilities.sum(dim=-1, dtype=torch.float64)
+    least = thresholds(probabilities, total, params)
+    for row, p in enumerate(params):
+        kept = (probabilities[row] >= least[row]).nonzero().flatten().tolist()
+        blocks = probabilities[row].view(-1, 64).numpy()
+        ends = [
+            draw_on_host(blocks, blocks.max(axis=1), float(total[row]), uniform, p)
+            for uniform in (0.0, 1.0)
+        ]
+        assert ends == [kept[0], kept[-1]]
+
+
+def test_the_device_draws_from_the_same_distribution_as_the_host() -> None:
+    """`_invert` runs on accelerators alone; here on the processor, beside its counterpart."""
+    weights = torch.softmax(torch.randn(300, 128) * 2, dim=-1)
+    uniform = torch.rand(300, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    blocks = weights.view(300, 2, 64)
+    drawn = _invert(blocks, blocks.sum(dim=-1), uniform).tolist()
+    for row, token_id in enumerate(drawn):
+        before = float(weights[row, :token_id].double().sum())
+        assert before - 1e-5 <= uniform[row] <= before + float(weights[row, token_id]) + 1e-5
