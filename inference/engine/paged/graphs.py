@@ -22,6 +22,8 @@ from inference.engine.paged.rows import PagedRows, pad_decodes
 logger = logging.getLogger(__name__)
 
 Forward = Callable[[PagedStep], torch.Tensor]
+# Runs and records a step in a pool of memory; the graph and its logits.
+Record = Callable[[Forward, PagedStep, Any], tuple[Any, torch.Tensor]]
 # Kernels choose and load themselves in the first runs, which must not be recorded.
 _NUM_WARM_UPS = 2
 
@@ -60,11 +62,12 @@ class DecodeGraphs:
         """
         sizes = bucket_sizes(num_slots)
         graphs: dict[int, _Graph] = {}
+        record = make_recorder(self._device)
         pool = None
         for index, size in enumerate(reversed(sizes)):
             inputs = self._idle_inputs(size)
             step = PagedStep(self._idle_rows(size), inputs)
-            graph, logits = _record(forward, step, pool)
+            graph, logits = record(forward, step, pool)
             pool = pool or graph.pool()
             graphs[size] = _Graph(inputs, logits, graph.replay)
             if progress is not None:
@@ -107,23 +110,26 @@ class DecodeGraphs:
         return inputs
 
 
-def _record(
-    forward: Forward, step: PagedStep, pool: Any
-) -> tuple[torch.cuda.CUDAGraph, torch.Tensor]:
-    """Run `forward` a few times beside the main stream, then record it."""
-    device = step.inputs.buffer.device
-    with torch.inference_mode(), torch.cuda.device(device):
-        stream = torch.cuda.Stream(device)
-        stream.wait_stream(torch.cuda.current_stream(device))
-        with torch.cuda.stream(stream):
-            for _ in range(_NUM_WARM_UPS):
-                forward(step)
-        torch.cuda.current_stream(device).wait_stream(stream)
-        torch.cuda.synchronize(device)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=pool, stream=stream):
-            logits = forward(step)
-    return graph, logits
+def make_recorder(device: torch.device) -> Record:
+    """Records on a stream beside the main one: recordings that share memory must share a stream."""
+    stream = torch.cuda.Stream(device)
+
+    def record(forward: Forward, step: PagedStep, pool: Any) -> tuple[Any, torch.Tensor]:
+        with torch.inference_mode(), torch.cuda.device(device):
+            stream.wait_stream(torch.cuda.current_stream(device))
+            with torch.cuda.stream(stream):
+                for _ in range(_NUM_WARM_UPS):
+                    forward(step)
+            torch.cuda.synchronize(device)
+            graph = torch.cuda.CUDAGraph()
+            # What other threads do on the device meanwhile is none of the recording's business.
+            with torch.cuda.graph(
+                graph, pool=pool, stream=stream, capture_error_mode="thread_local"
+            ):
+                logits = forward(step)
+        return graph, logits
+
+    return record
 
 
 def try_capture(

@@ -48,7 +48,7 @@ def recordings(monkeypatch: pytest.MonkeyPatch) -> list[Recording]:
         made.append(Recording(forward, step))
         return made[-1], made[-1].logits
 
-    monkeypatch.setattr(module, "_record", record)
+    monkeypatch.setattr(module, "make_recorder", lambda device: record)
     return made
 
 
@@ -110,7 +110,7 @@ def test_a_recording_that_fails_is_one_warning(
     def fail(*args: Any) -> Any:
         raise RuntimeError("operation not permitted when stream is capturing")
 
-    monkeypatch.setattr(module, "_record", fail)
+    monkeypatch.setattr(module, "make_recorder", lambda device: fail)
     graphs = DecodeGraphs(torch.device("cpu"), PAGE, 3)
     with caplog.at_level(logging.WARNING):
         assert not try_capture(graphs, forward, 4)
