@@ -66,6 +66,7 @@ def run_task(task: Task) -> Outcome:
             backend,
             served,
             task.windows,
+            as_prompt=task.as_prompt,
             progress=lambda fraction: progress.update(subject.title, fraction),
         )
     finally:

@@ -41,7 +41,8 @@ def judge(
     subject and the reason.
     """
     windows = _windows(Path(reference.model), num_tokens)
-    expected, _ = _measure(Task(reference, windows))
+    # Not decoded, so that a wrong decode path cannot hide behind the reference's own.
+    expected, _ = _measure(Task(reference, windows, as_prompt=True))
     for subject in subjects:
         result, outcome = _measure(Task(subject, windows))
         yield Judgement(

@@ -34,10 +34,13 @@ class _Window:
     The position of a token scores the token after it, so the last one is never computed.
     """
 
-    def __init__(self, token_ids: Sequence[int], slot: int, num_decoded: int) -> None:
+    def __init__(
+        self, token_ids: Sequence[int], slot: int, num_decoded: int, *, as_prompt: bool
+    ) -> None:
         self.token_ids = list(token_ids)
         self.num_positions = len(self.token_ids) - 1
-        self.num_prompt = self.num_positions - min(num_decoded, self.num_positions // 2)
+        self.border = self.num_positions - min(num_decoded, self.num_positions // 2)
+        self.num_prompt = self.num_positions if as_prompt else self.border
         self.logprobs: list[float] = []
         self.top_ids: list[int] = []
         self.sequence = EngineSequence(
@@ -71,11 +74,13 @@ def measure(
     *,
     places: CacheAccounting | None = None,
     num_decoded: int = NUM_DECODED,
+    as_prompt: bool = False,
     progress: Callable[[float], None] = lambda fraction: None,
 ) -> QualityResult:
     """Score every token of `windows` after each one's first.
 
-    The last `num_decoded` positions of a window, at most half of them, are decoded. As many windows
+    The last `num_decoded` positions of a window, at most half of them, are decoded; with `as_prompt`
+    they are computed in chunks as well, for a reference that owes nothing to decoding. As many windows
     as `places` has room for run at once; their slots are zeroed and given back. `places` is whoever
     hands out the cache's places now; None where nobody else uses the cache. The caller is the thread
     that calls `infer`, between two steps.
@@ -90,7 +95,10 @@ def measure(
     result = QualityResult(Scores(), Scores())
     left = list(windows)
     while left:
-        group = _open(accounting, left, num_decoded)
+        group = [
+            _Window(token_ids, slot, num_decoded, as_prompt=as_prompt)
+            for slot, token_ids in zip(_take_slots(accounting, left), left, strict=False)
+        ]
         del left[: len(group)]
         num_before = len(result.scores.logprobs)
 
@@ -105,8 +113,8 @@ def measure(
                 accounting.free(window.slot)
         for window in group:
             result = QualityResult(
-                result.prefilled + window.scores(0, window.num_prompt),
-                result.decoded + window.scores(window.num_prompt, window.num_positions),
+                result.prefilled + window.scores(0, window.border),
+                result.decoded + window.scores(window.border, window.num_positions),
             )
     return result
 
@@ -119,19 +127,17 @@ def _check(token_ids: Sequence[int], served: ServedModel) -> None:
         raise ValueError(f"a window has token ids outside 0 to {vocab_size - 1}")
 
 
-def _open(
-    accounting: CacheAccounting, windows: Sequence[Sequence[int]], num_decoded: int
-) -> list[_Window]:
-    """The first of `windows`, as many as find a place now."""
-    group: list[_Window] = []
+def _take_slots(accounting: CacheAccounting, windows: Sequence[Sequence[int]]) -> list[int]:
+    """Slots for the first of `windows`, as many as find a place now."""
+    slots: list[int] = []
     for token_ids in windows:
         place = accounting.allocate(len(token_ids))
         if place is None:
             break
-        group.append(_Window(token_ids, place.slot, num_decoded))
-    if not group:
+        slots.append(place.slot)
+    if not slots:
         raise EngineError(f"the cache has no room for {len(windows[0])} tokens")
-    return group
+    return slots
 
 
 @torch.inference_mode()

@@ -29,10 +29,11 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A subject and the tokens to measure it by."""
+    """A subject, the tokens to measure it by, and whether all are computed as a prompt is."""
 
     subject: Subject
     windows: list[list[int]]
+    as_prompt: bool = False
 
 
 @dataclass(frozen=True, slots=True)

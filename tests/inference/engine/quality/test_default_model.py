@@ -12,7 +12,7 @@ from tests.environment import MODEL_ROOT
 PATH = str(MODEL_ROOT / "smollm2-135m-instruct")
 
 
-# Some 40 seconds on two cores of its own; a crowded machine takes several times that.
+# About two minutes of processor time; a crowded machine takes several times as long as an idle one.
 @pytest.mark.timeout(1800)
 def test_the_default_level_is_as_good_as_float32() -> None:
     reference = Subject(PATH, level=0, dtype="float32", backend="cpu")

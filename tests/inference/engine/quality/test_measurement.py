@@ -69,6 +69,22 @@ def test_two_measurements_of_one_model_are_equal(
     assert fractions[-1] == 1.0
 
 
+def test_a_reference_computed_as_a_prompt_has_the_same_figures(
+    tiny_model: Path,
+    windows: list[list[int]],
+    reference: QualityResult,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    backend, served = load(tiny_model, optimization_level=0)
+    plans: list[StepPlan] = []
+    infer = backend.infer
+    monkeypatch.setattr(backend, "infer", lambda plan: plans.append(plan) or infer(plan))
+    compared = compare(reference, measure(backend, served, windows, as_prompt=True))
+    assert compared.top1_agreement == 1.0
+    assert compared.max_difference < 1e-4
+    assert not any(plan.decodes for plan in plans)
+
+
 def test_bfloat16_stays_within_the_limit(
     tiny_model: Path, windows: list[list[int]], reference: QualityResult
 ) -> None:
