@@ -8,6 +8,7 @@ starts at the clock of those who wait already, so being away earns no credit.
 from __future__ import annotations
 
 import heapq
+from collections import Counter
 from dataclasses import dataclass, field
 
 from inference.engine.sequence import Sequence, SequenceState
@@ -58,8 +59,18 @@ class FairQueue:
         # By priority: a heap of (clock, first arrival, tenant), one entry per line. Clocks only go
         # forward, so an entry may lag behind; it is put right once it comes to the top.
         self._lanes: dict[int, list[tuple[int, int, str]]] = {}
+        self._num_waiting: Counter[str] = Counter()  # by tenant, those with none left out
         self._clock = 0
         self._highest = 0
+
+    @property
+    def num_tenants(self) -> int:
+        """Tenants that have someone waiting."""
+        return len(self._num_waiting)
+
+    def num_waiting(self, tenant: str) -> int:
+        """How many of one tenant wait."""
+        return self._num_waiting[tenant]
 
     def add(self, sequence: Sequence) -> None:
         """Let a sequence wait; also one that was preempted: it keeps its place by arrival."""
@@ -72,6 +83,7 @@ class FairQueue:
             lane = self._lanes.setdefault(sequence.priority, [])
             heapq.heappush(lane, (account.clock, sequence.arrival, sequence.tenant))
         heapq.heappush(line.heap, (sequence.arrival, sequence))
+        self._num_waiting[sequence.tenant] += 1
 
     def peek(self) -> Sequence | None:
         """Whose turn it is."""
@@ -88,10 +100,12 @@ class FairQueue:
         account = self._accounts[sequence.tenant]
         heapq.heappop(account.lines[sequence.priority].heap)
         self._clock = max(self._clock, account.clock)
+        self._count_down(sequence.tenant)
 
     def bury(self, sequence: Sequence) -> None:
         """Note that a waiting sequence has ended."""
         self._accounts[sequence.tenant].lines[sequence.priority].bury()
+        self._count_down(sequence.tenant)
 
     def charge(self, tenant: str, num_tokens: int) -> None:
         """Note what a tenant was served."""
@@ -103,6 +117,11 @@ class FairQueue:
     def rest(self) -> None:
         """Note that nobody waits or runs: who used the idle machine owes nobody anything."""
         self._clock = self._highest
+
+    def _count_down(self, tenant: str) -> None:
+        self._num_waiting[tenant] -= 1
+        if not self._num_waiting[tenant]:
+            del self._num_waiting[tenant]
 
     def _first_of(self, priority: int) -> Sequence | None:
         lane = self._lanes[priority]

@@ -69,12 +69,14 @@ class Scheduler:
     def add(self, sequence: Sequence) -> None:
         """Queue a sequence. Raises RequestError QUEUE_FULL, or INVALID_INPUT for an id in use.
 
-        A sequence that could start in the next step is no one's backlog and always taken.
+        A sequence that could start in the next step is no one's backlog and always taken. A queue
+        that others have filled still takes a caller's share of it.
         """
         if sequence.request_id in self._by_id:
             raise RequestError("this request id is in use", ErrorCode.INVALID_INPUT)
         num_free = min(self.cache.num_free, max(0, self.max_running - len(self._running)))
-        if self.num_waiting >= self._max_waiting + num_free:
+        limit = self._max_waiting + num_free
+        if self.num_waiting >= limit and not self._is_owed_a_place(sequence.tenant, limit):
             raise RequestError(
                 f"{self.num_waiting} requests are waiting already; try again later",
                 ErrorCode.QUEUE_FULL,
@@ -190,6 +192,12 @@ class Scheduler:
         self.rounds_alike = rounds_alike
         for sequence in self._by_id.values():
             sequence.name_blocks(rounds_alike=rounds_alike)
+
+    def _is_owed_a_place(self, tenant: str, limit: int) -> bool:
+        """Whether a full queue was filled by others. It never grows beyond twice its limit."""
+        num_own = self._waiting.num_waiting(tenant)
+        num_tenants = self._waiting.num_tenants + (num_own == 0)
+        return num_own < limit // num_tenants and self.num_waiting < 2 * limit
 
     def _leave(self, sequence: Sequence) -> None:
         del self._running[sequence.request_id]

@@ -136,6 +136,6 @@ class KVCache(ABC):
     def release(self, slots: Sequence[int]) -> int:
         """Give the memory behind idle slots back to the system; the bytes, 0 where none can be.
 
-        The slots read as zeros afterwards.
+        What the slots held is lost.
         """
         return 0

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections import Counter
 
+import pytest
+
+from inference.engine.errors import RequestError
 from inference.engine.fair_queue import FairQueue
 from inference.engine.sequence import Sequence, SequenceState
 from tests.inference.engine.sequences import finish_when_done, make_scheduler, make_sequence, run
@@ -178,3 +182,21 @@ def test_a_single_request_passes_a_hundred_of_another_caller_in_the_scheduler() 
         run(scheduler)
         finish_when_done(scheduler)
     assert bob.state is not SequenceState.WAITING
+
+
+def test_a_queue_that_one_has_filled_still_takes_the_share_of_another() -> None:
+    scheduler = make_scheduler(num_slots=1, max_waiting=10)
+    scheduler.add(make_sequence("running", 5, tenant="alice"))
+    run(scheduler)
+    for index in range(10):
+        scheduler.add(make_sequence(f"a{index}", 5, tenant="alice"))
+    with pytest.raises(RequestError):
+        scheduler.add(make_sequence("a10", 5, tenant="alice"))
+    for index in range(5):
+        scheduler.add(make_sequence(f"b{index}", 5, tenant="bob"))
+    with pytest.raises(RequestError):
+        scheduler.add(make_sequence("b5", 5, tenant="bob"))
+    for index in range(1000):
+        with contextlib.suppress(RequestError):
+            scheduler.add(make_sequence(f"c{index}", 5, tenant=f"sock puppet {index}"))
+    assert scheduler.num_waiting <= 20
