@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -82,7 +83,9 @@ class Peers:
         self._is_stopping = True
         for process in self._processes:
             if process.stdin is not None:
-                process.stdin.close()
+                # What was written to a rank that is gone cannot be delivered any more.
+                with contextlib.suppress(OSError):
+                    process.stdin.close()
         for process in self._processes:
             try:
                 process.wait(_GRACE_SECONDS)

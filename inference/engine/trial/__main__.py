@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from inference.engine.config import EngineConfig
-from inference.engine.errors import EngineError
+from inference.engine.errors import EngineError, LoadError
 from inference.engine.loading import LoadedModel
 from inference.engine.memory import available_bytes
 from inference.engine.paged.serving import (
@@ -169,7 +169,13 @@ def _shape(options: argparse.Namespace) -> LlamaShape:
     }
     needed = max(options.context + options.steps + 64, options.prefill, _PARITY_TOKENS)
     base = SHAPES[options.shape]
-    return dataclasses.replace(base, **changes, context=max(base.context, needed))
+    shape = dataclasses.replace(base, **changes, context=max(base.context, needed))
+    if shape.hidden_size % shape.num_heads or shape.num_heads % shape.num_kv_heads:
+        raise LoadError(
+            f"{shape.num_heads} heads do not divide {shape.hidden_size} channels, or "
+            f"{shape.num_kv_heads} kv heads do not divide them"
+        )
+    return shape
 
 
 def _device(name: str) -> torch.device:
