@@ -151,4 +151,14 @@ def _embedding_rows(model_dir: Path, backend: tokenizers.Tokenizer) -> int:
         raise TokenizerError(str(error)) from error
     text_config = config.get("text_config", config)
     size = text_config.get("vocab_size") if isinstance(text_config, dict) else None
-    return size if type(size) is int and size > 0 else own_size
+    if type(size) is not int or size < 1:
+        return own_size
+    # Added tokens may lie beyond the embedding (their ids are refused); a vocabulary may not. One
+    # that fills less than half of the rows is another model's: padding takes a few hundred.
+    base_size: int = backend.get_vocab_size(with_added_tokens=False)
+    if base_size > size or own_size * 2 < size:
+        raise TokenizerError(
+            f"{model_dir / 'tokenizer.json'}: {own_size} tokens do not belong to the {size} rows of "
+            "the embedding in config.json: another model's tokenizer"
+        )
+    return size

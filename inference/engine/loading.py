@@ -195,6 +195,8 @@ def _build_model(
             raise NotPackableError(
                 f"{path}: this family does not use transformers' attention interface"
             ) from error
+        if "ignore_mismatched_sizes" in message:
+            message = "the weights do not have the shapes that config.json asks for"
         raise LoadError(f"{path}: {message}") from error
     model, info = loaded
     for kind in ("missing_keys", "mismatched_keys"):
