@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -48,11 +50,26 @@ def run_benchmark(options: dict[str, Any], write: Callable[[str], object]) -> in
     """
     progress = Progress(sys.stderr)
     try:
-        report = _measure(options, progress)
+        with _stopping_in_order():
+            report = _measure(options, progress)
     finally:
         progress.close()
     write(json.dumps(report.to_json()) if options["json"] else render(report))
     return 0 if report.is_complete or options["allow_missing"] else 1
+
+
+@contextlib.contextmanager
+def _stopping_in_order() -> Iterator[None]:
+    """SIGTERM unwinds as Ctrl-C does, so that a peer's own children are ended too."""
+
+    def stop(number: int, _frame: object) -> None:
+        sys.exit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _measure(options: dict[str, Any], progress: Progress) -> Report:

@@ -6,6 +6,7 @@ import argparse
 import io
 import json
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,29 @@ def test_a_part_that_breaks_is_named(fake_engines: dict[str, str]) -> None:
     fake_engines["ours"] = "the model does not fit"
     found = run("--parts", "memory", "--allow-missing")
     assert found["failures"] == {"memory": "the model does not fit"}
+
+
+def test_a_terminated_benchmark_stops_its_engines(
+    fake_engines: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engines: list[FakeEngine] = []
+
+    class Terminated(FakeEngine):
+        def run(self, *_: object, **__: object) -> list[Any]:
+            os.kill(os.getpid(), signal.SIGTERM)
+            return []
+
+    def make(*_: Any, **__: Any) -> FakeEngine:
+        engines.append(Terminated("ours"))
+        return engines[-1]
+
+    monkeypatch.setattr(command, "OwnEngine", make)
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as stopped:
+        run("--engines", "ours")
+    assert stopped.value.code == 128 + signal.SIGTERM
+    assert all(engine.is_stopped for engine in engines)
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
