@@ -153,7 +153,9 @@ def test_telling_a_rank_that_is_gone_is_a_lost_device(capfd: pytest.CaptureFixtu
     # No such model: the rank ends as soon as it looks.
     spec = {"path": "/no/such/model", "rank": 1}
     peers.start([spec])
-    os.waitid(os.P_PID, peers.pids[0], os.WEXITED | os.WNOWAIT)
+    watched = os.pidfd_open(peers.pids[0])
+    with os.fdopen(watched):
+        assert wait_for_end(watched)
     with pytest.raises(DeviceLost, match="a rank of the engine is gone"):
         peers.tell(Command.STEP, [1])
     peers.stop()
