@@ -20,7 +20,12 @@ from pathlib import Path
 
 from inference.engine.errors import LoadError
 from inference.gguf_files import converted_folder, outdated_folders, read_gguf_files
-from inference.memory_plan import PROCESS_BYTES
+from inference.memory_plan import (
+    LEAST_KV_BYTES,
+    LEAST_WEIGHT_BYTES,
+    PROCESS_BYTES,
+    least_memory,
+)
 from inference.model_files import ModelFiles, ModelFilesError, read_model_files
 from llamagpu.lib.error_codes import ErrorCode
 from llamagpu.lib.lifeline import dies_with_parent
@@ -90,15 +95,23 @@ def _is_whole(folder: Path) -> bool:
 
 def _check_room(files: ModelFiles, parent: Path) -> None:
     """Memory and disk for the conversion, before minutes are spent on it."""
+    import torch
+
     from inference.engine.gguf_weights import is_streamable
 
+    free = available_bytes()
+    least = least_memory(
+        files, weight_bytes_per_parameter=LEAST_WEIGHT_BYTES, kv_dtype_bytes=LEAST_KV_BYTES
+    )
+    # Where there is a GPU, the host's memory need not hold the model.
+    if free is not None and least.total > free and not torch.cuda.is_available():
+        raise LoadError(f"{files.path}: {least.describe(free)}", ErrorCode.INSUFFICIENT_MEMORY)
     is_plain = files.stored_dtype == "F32"
     per_parameter = _WHOLE_BYTES_IN_FLOAT32 if is_plain else _WHOLE_BYTES_PER_PARAMETER
     needed = files.num_parameters * per_parameter
     if is_streamable(files.architecture):
         needed = min(needed, _STREAMED_BYTES)
     needed += PROCESS_BYTES
-    free = available_bytes()
     if free is not None and needed > free:
         raise LoadError(
             f"{files.path}: converting it needs {format_gib(needed)} of {format_gib(free)} GiB free "
