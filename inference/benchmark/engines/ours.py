@@ -44,6 +44,8 @@ _FASTEST_LEVEL = 3
 # How long it may be prepared, and how long nothing may be seen to work on it.
 _PREPARE_TIMEOUT, _PREPARE_PATIENCE = 1800.0, 10.0
 _POLL = 0.5
+# A paused engine is not a stuck one: its watchdog must outlast every turn of the others.
+_STEP_TIMEOUT = 86_400.0
 
 
 class OwnEngine(MeasuredEngine):
@@ -68,6 +70,7 @@ class OwnEngine(MeasuredEngine):
             max_model_len=max_model_len,
             num_threads=setting.num_threads,
             optimization_level=optimization_level,
+            step_timeout=_STEP_TIMEOUT,
             cache_dir=str(setting.engine_cache_dir or ""),
         )
         self._ids = itertools.count()
