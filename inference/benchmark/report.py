@@ -43,6 +43,13 @@ class Report:
         """Whether every part and every engine that was asked for gave figures."""
         return not self.failures and not (self.comparison and self.comparison.missing)
 
+    @property
+    def has_own_figures(self) -> bool:
+        """Whether nothing but a peer can be missing."""
+        return not self.failures and OURS not in (
+            self.comparison.missing if self.comparison else {}
+        )
+
     def judged_ratios(self) -> list[Judged]:
         return judge_ratios(self.comparison.ratio_spreads() if self.comparison else {})
 
