@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import queue
+import shutil
 import signal
 import sys
 import threading
@@ -28,7 +29,9 @@ _EXIT_FAILED = 1
 class _Inbox:
     """Commands read ahead by a thread of their own."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
+        """`folder` is where the ranks met; it is removed when rank 0 is gone."""
+        self._folder = folder
         self._queue: queue.SimpleQueue[tuple[Command, list[int]]] = queue.SimpleQueue()
         threading.Thread(target=self._read, name="reader", daemon=True).start()
 
@@ -38,6 +41,7 @@ class _Inbox:
     def _read(self) -> None:
         while (command := read_command(sys.stdin.buffer)) is not None:
             self._queue.put(command)
+        shutil.rmtree(self._folder, ignore_errors=True)
         leave(0, "rank 0 is gone")
 
 
@@ -64,7 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
         stream=sys.stderr,
         format=f"%(asctime)s %(levelname)s engine[{name}] %(name)s: %(message)s",
     )
-    inbox = _Inbox()
+    inbox = _Inbox(Path(spec["meeting_point"]).parent)
     try:
         serve(spec, inbox)
     except Exception:

@@ -68,11 +68,16 @@ def make_llama(
         )
     model.eval()
     model.requires_grad_(False)
-    path = Path("random-llama")
-    hook, layers = probe_layers(model, path, device)
-    num_parameters = sum(parameter.numel() for parameter in model.parameters())
-    files = ModelFiles(
-        path=path,
+    files = _describe(shape, sum(item.numel() for item in model.parameters()), dtype)
+    hook, layers = probe_layers(model, files.path, device)
+    nobody = cast("Any", None)
+    return LoadedModel(model, hook, layers, files, nobody, dtype, device, shape.context)
+
+
+def _describe(shape: LlamaShape, num_parameters: int, dtype: torch.dtype) -> ModelFiles:
+    """What the files of such a model would say."""
+    return ModelFiles(
+        path=Path("random-llama"),
         architecture="LlamaForCausalLM",
         model_type="llama",
         max_model_len=shape.context,
@@ -90,8 +95,6 @@ def make_llama(
         sliding_window=None,
         weight_files=(),
     )
-    nobody = cast("Any", None)
-    return LoadedModel(model, hook, layers, files, nobody, dtype, device, shape.context)
 
 
 def weight_bytes(model: torch.nn.Module) -> int:

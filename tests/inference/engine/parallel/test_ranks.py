@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import select
 import signal
@@ -119,10 +120,14 @@ def test_the_death_of_the_engine_ends_its_ranks(tiny_model: Path, children: list
     child, event = load(children, tiny_model, 2)
     assert isinstance(event, Loaded), event
     rank = ranks_of(child)[0]
+    arguments = Path(f"/proc/{rank}/cmdline").read_bytes().split(b"\0")
+    folder = Path(json.loads(arguments[3])["meeting_point"]).parent
+    assert folder.is_dir()
     watched = os.pidfd_open(rank)
     child.process.kill()
     with os.fdopen(watched):
         assert wait_for_end(watched)
+    assert not folder.exists()
 
 
 def wait_for_end(descriptor: int) -> bool:
@@ -151,7 +156,7 @@ def test_telling_a_rank_that_is_gone_is_a_lost_device(capfd: pytest.CaptureFixtu
     deaths: list[str] = []
     peers = Peers(deaths.append)
     # No such model: the rank ends as soon as it looks.
-    spec = {"path": "/no/such/model", "rank": 1}
+    spec = {"path": "/no/such/model", "rank": 1, "meeting_point": str(peers.meeting_point)}
     peers.start([spec])
     watched = os.pidfd_open(peers.pids[0])
     with os.fdopen(watched):
