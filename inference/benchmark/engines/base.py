@@ -34,6 +34,8 @@ class Setting:
     num_threads: int
     gguf_file: Path | None = None
     engine_cache_dir: Path | None = None
+    #: Backends whose fastest level was prepared, or found not to be had, in this benchmark.
+    prepared: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)

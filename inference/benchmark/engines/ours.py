@@ -62,6 +62,7 @@ class OwnEngine(MeasuredEngine):
         num_slots: int = 32,
         max_model_len: int = CONTEXT,
     ) -> None:
+        self._prepared = setting.prepared
         self._log_file = setting.cache_dir / "ours.log"
         self._load = Load(
             model_path=str(setting.model_dir),
@@ -83,7 +84,9 @@ class OwnEngine(MeasuredEngine):
         """Start from what is cached. What the fastest level needs is made first where it is missing."""
         about = self._start(say, self._load)
         is_fastest_wanted = self._load.optimization_level in (_FASTEST, _FASTEST_LEVEL)
-        if is_fastest_wanted and about.level is not None and about.level < _FASTEST_LEVEL:
+        is_there = about.level is None or about.level >= _FASTEST_LEVEL
+        if is_fastest_wanted and not is_there and self._load.backend not in self._prepared:
+            self._prepared.add(self._load.backend)
             self.stop()
             self._start(say, dataclasses.replace(self._load, upgrade=True))
             self._wait_for_upgrade(say)
@@ -168,10 +171,11 @@ class OwnEngine(MeasuredEngine):
         last_work = time.monotonic()
         try:
             while self._ask_level() < _FASTEST_LEVEL and time.monotonic() < deadline:
-                if self.process is not None and self.process.has_children():
+                process = self.process
+                if process is not None and process.has_children():
                     last_work = time.monotonic()
-                if time.monotonic() - last_work > _PREPARE_PATIENCE:
-                    say("the fastest level is not available")
+                elif process is not None and time.monotonic() - last_work > _PREPARE_PATIENCE:
+                    say(f"level {_FASTEST_LEVEL} is not available: {process.last_words()}")
                     return
                 say(f"preparing level {_FASTEST_LEVEL}, once")
                 time.sleep(_POLL)
