@@ -133,6 +133,8 @@ class SlottedAttention:
         if batch is None:
             raise RuntimeError("attention was called outside a step")
         num_rows = batch.num_rows
+        # A compact cache is attended in its own type; the rest of the model keeps the wider one.
+        wide, query = query.dtype, query.to(self._cache.dtype)
         self._cache.write(layer, batch.slots, batch.positions, key[:num_rows], value[:num_rows])
         output = query.new_zeros(query.shape[0], query.shape[1], value.shape[-1])
         if batch.num_decodes:
@@ -154,7 +156,7 @@ class SlottedAttention:
             values = self._cache.values[layer][tile.slot, :, first : tile.start + TILE]
             mask = batch.tile_mask(tile, rule.window, query.dtype)
             output[rows] = _attend_tile(query[rows], keys, values, mask, rule)
-        return output
+        return output.to(wide)
 
     def _decode(self, layer: int, query: torch.Tensor, rule: LayerRule) -> torch.Tensor:
         """One token of each decoding sequence: query [B, heads, dim] -> [B, heads, value dim]."""

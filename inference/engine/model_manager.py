@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 import gc
 import logging
-import os
 import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +17,7 @@ import torch
 
 from inference.engine.backends.base import BaseBackend, ServedModel
 from inference.engine.backends.selection import select_backend
+from inference.engine.cache_folder import cache_folder
 from inference.engine.config import EngineConfig
 from inference.engine.errors import LoadError
 from inference.engine.gguf_loading import ensure_converted
@@ -35,8 +35,6 @@ from inference.model_store import (
 from llamagpu.lib.error_codes import ErrorCode
 
 logger = logging.getLogger(__name__)
-
-_PROJECT_ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,12 +188,6 @@ class ModelManager:
             raise LoadError(str(error), ErrorCode.MODEL_NOT_FOUND) from error
 
 
-def default_cache_dir() -> Path:
-    """The data directory's cache, for whoever starts an engine without the portal."""
-    data_dir = os.environ.get("LLAMA_DATA_DIR", "").strip()
-    return (Path(data_dir).expanduser() if data_dir else _PROJECT_ROOT / "var") / "cache"
-
-
 def _servable_folder(path: Path, config: EngineConfig, progress: Progress) -> Path:
     """`path`, or the converted form of the GGUF that it is or holds."""
     try:
@@ -204,8 +196,7 @@ def _servable_folder(path: Path, config: EngineConfig, progress: Progress) -> Pa
         raise LoadError(str(error)) from error
     if gguf is None:
         return path
-    cache_dir = Path(config.cache_dir) if config.cache_dir else default_cache_dir()
-    return ensure_converted(gguf, cache_dir, progress)
+    return ensure_converted(gguf, cache_folder(config), progress)
 
 
 def _key(stored: StoredModel) -> str:

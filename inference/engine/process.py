@@ -93,6 +93,8 @@ class EngineProcess:
         self._engine = running.engine
         self._step_timeout = config.step_timeout
         self._channel.send([running.describe(time.monotonic() - started)])
+        if command.upgrade:
+            running.begin_upgrade()
 
     def _serve(self) -> int:
         if self._engine is None:

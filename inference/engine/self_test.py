@@ -47,7 +47,8 @@ def check_attention(
     difference = _difference(ours, theirs)
     logger.info("attention self-test: relative difference %.1e", difference)
     # NaN compares False, and must not pass.
-    if not difference <= _TOLERANCE[loaded.dtype]:
+    dtype = getattr(runner.cache, "dtype", loaded.dtype)
+    if not difference <= _TOLERANCE[dtype]:
         raise NotPackableError(
             f"{loaded.files.path}: attention differs from transformers' by {difference:.1e} of the "
             f"logits' spread on {loaded.device}"

@@ -52,6 +52,10 @@ class RunningEngine:
         reason = loaded.serial_reason.replace(str(loaded.files.path), loaded.files.path.name)
         return {"batching": "serial", "serial_reason": reason}
 
+    def begin_upgrade(self) -> None:
+        """Look for a faster way to serve the model, in the background; requests notice nothing."""
+        self.backend.begin_upgrade(self.engine.preempt_all)
+
     def _host_cache_bytes(self) -> int:
         """Host memory that the cache will take once it is full; it is reserved, not yet touched."""
         if self.served.loaded.device.type != "cpu":

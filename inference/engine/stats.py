@@ -35,4 +35,5 @@ def take_stats(scheduler: Scheduler, counters: Counters, backend: BaseBackend) -
         oom_retries_total=counters.num_oom_retries,
         drafted_tokens_total=counters.num_drafted,
         accepted_drafts_total=counters.num_drafts_accepted,
+        optimization_level=backend.optimization_level,
     )

@@ -74,6 +74,7 @@ def load_command(slug: str) -> Load:
         connections.close_all()
     if model is None:
         raise EngineLoadError(ErrorCode.MODEL_NOT_FOUND, f"There is no model '{slug}'.")
+    level = settings.LLAMA.optimization_level
     return Load(
         model_path=str(model_directory(model)),
         backend=settings.LLAMA.backend,
@@ -84,6 +85,8 @@ def load_command(slug: str) -> Load:
         dtype=settings.LLAMA.dtype,
         tensor_parallel=settings.LLAMA.tensor_parallel,
         devices=settings.LLAMA.devices,
+        optimization_level=-1 if level is None else level,
+        upgrade=True,
     )
 
 

@@ -19,6 +19,8 @@ BUILT_IN_MODEL = "smollm2-135m-instruct"
 _MAX_SOCKET_PATH = 100
 _DTYPES = ("auto", "float32", "bfloat16", "float16")
 
+_LEVELS = ("auto", "0", "1", "2", "3")
+
 
 @dataclass(frozen=True, slots=True)
 class LlamaConfig:
@@ -45,6 +47,7 @@ class LlamaConfig:
     dtype: str
     tensor_parallel: int
     devices: tuple[int, ...]
+    optimization_level: int | None
     worker_concurrency: int
     redis_url: str
     embedded_redis: bool
@@ -77,6 +80,7 @@ class LlamaConfig:
             dtype=env.choice("LLAMA_DTYPE", "auto", _DTYPES),
             tensor_parallel=env.integer("LLAMA_TENSOR_PARALLEL", 1, low=1, high=64),
             devices=env.integers("LLAMA_DEVICES", low=0, high=1023),
+            optimization_level=_level(env.choice("LLAMA_OPTIMIZATION_LEVEL", "auto", _LEVELS)),
             worker_concurrency=env.integer("LLAMA_WORKER_CONCURRENCY", 64, low=1, high=1024),
             redis_url=env.text("REDIS_URL") or f"unix://{redis_socket(data_dir)}",
             embedded_redis=not env.is_set("REDIS_URL"),
@@ -100,6 +104,10 @@ def redis_socket(data_dir: Path) -> Path:
         return path
     digest = hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:16]
     return Path(tempfile.gettempdir()) / f"llamagpu-{os.getuid()}-{digest}" / "valkey.sock"
+
+
+def _level(choice: str) -> int | None:
+    return None if choice == "auto" else int(choice)
 
 
 def _only_model(model_path: Path) -> str:

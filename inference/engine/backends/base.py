@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -110,6 +110,18 @@ class BaseBackend(ABC):
         Called when memory is short, between two steps. Returns the bytes given back, as far as known.
         """
         return 0
+
+    @property
+    def optimization_level(self) -> int:
+        """What the loaded model is served at now (docs/performance.md)."""
+        return 0
+
+    def begin_upgrade(self, switch: Callable[[Callable[[], None]], None]) -> bool:
+        """Prepare a faster way to serve the loaded model in the background; whether there is one.
+
+        Returns at once; `switch` is later handed what must happen between two steps.
+        """
+        return False
 
     def set_optimization_level(self, level: int) -> None:
         """Serve the loaded model at optimization `level` from the next step on.

@@ -1,22 +1,68 @@
-"""The CPU: always there, float32, one thread per core that this process may use."""
+"""The CPU: always there, one thread per core that this process may use.
+
+Level 3 is the fast path: kernels of our own over packed weights (`inference.engine.native`). Levels
+0 to 2 run the model as transformers wrote it, in float32 (`inference.engine.levels`).
+"""
 
 from __future__ import annotations
 
+import gc
+import logging
 import os
 import platform
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from inference.engine.attention import AttentionHook
+from inference.engine.backends.base import ServedModel
 from inference.engine.backends.torch_backend import TorchBackend
+from inference.engine.cache_folder import cache_folder
+from inference.engine.capacity import Capacity, plan_capacity
 from inference.engine.config import EngineConfig
+from inference.engine.errors import LoadError
+from inference.engine.kv_cache.base import LayerShape
+from inference.engine.levels import (
+    FUSED_LEVEL,
+    INT8_LEVEL,
+    cache_dtype,
+    fuse_projections,
+    quantize,
+)
+from inference.engine.loading import LoadedModel, NoTarget, Progress
 from inference.engine.memory import available_bytes, resident_bytes
+from inference.engine.native.kv_cache import NativeKVCache
+from inference.engine.native.runner import NativeRunner
+from inference.engine.native.store import FastPath, find_fast_path
+from inference.engine.native.upgrade import Preparation
+from inference.engine.quality.comparison import PERPLEXITY_LIMIT
+from inference.model_files import ModelFiles
+from inference.tokenizer import Tokenizer
+from llamagpu.lib.error_codes import ErrorCode
+
+logger = logging.getLogger(__name__)
+
+FAST_LEVEL = 3
+# What serves while the fast path is prepared, and where it cannot be.
+_FIRST_LEVEL = INT8_LEVEL
+_BACKGROUND_THREADS = 1
 
 
 class CpuBackend(TorchBackend):
     """Computes in host memory."""
 
     name = "cpu"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._level = 0
+        self._files: ModelFiles | None = None
+        self._config: EngineConfig | None = None
+        self._loaded: LoadedModel | None = None
+        self._served: ServedModel | None = None
+        self._fast: FastPath | None = None
 
     @property
     def device(self) -> torch.device:
@@ -35,9 +81,166 @@ class CpuBackend(TorchBackend):
         return available_bytes()
 
     def _prepare(self, config: EngineConfig) -> None:
-        # More threads than cores make every parallel region wait for a thread that does not run.
-        num_cores = len(os.sched_getaffinity(0))
-        torch.set_num_threads(min(config.num_threads or num_cores, num_cores))
+        torch.set_num_threads(_num_threads(config))
+
+    def serve_native(
+        self,
+        fast: FastPath,
+        files: ModelFiles,
+        config: EngineConfig,
+        progress: Progress | None = None,
+    ) -> ServedModel:
+        """Serve a packed model. Raises LoadError INSUFFICIENT_MEMORY, MemoryError, TokenizerError."""
+        report = progress or (lambda stage, fraction: None)
+        report("cache", 0.0)
+        shape = fast.artifact.shape
+        capacity = plan_capacity(
+            config,
+            shape.max_model_len,
+            [LayerShape(shape.num_kv_heads, shape.head_dim, shape.head_dim)] * shape.num_layers,
+            torch.float16.itemsize,
+            self._budget(config, 0),
+        )
+        self._run_native(fast, capacity, config)
+        report("cache", 1.0)
+        loaded = LoadedModel(
+            model=None,
+            hook=AttentionHook(NoTarget()),
+            layers=(),
+            files=files,
+            tokenizer=Tokenizer.load(files.path),
+            dtype=torch.int8,
+            device=self.device,
+            max_model_len=shape.max_model_len,
+        )
+        return ServedModel(loaded, capacity)
+
+    def close(self) -> None:
+        """End the threads of the fast path, if it runs."""
+        if isinstance(self._runner, NativeRunner):
+            self._runner.close()
+        self._runner = None
+
+    def _serve_packed(
+        self, files: ModelFiles, config: EngineConfig, dtype: torch.dtype, progress: Progress
+    ) -> ServedModel:
+        if (fast := self._fast) is not None:
+            self._fast = None
+            return self.serve_native(fast, files, config, progress)
+        return super()._serve_packed(files, config, dtype, progress)
+
+    def _choose_dtype(self, files: ModelFiles, config: EngineConfig) -> torch.dtype:
+        budget = self._budget(config, resident_bytes())
+        if budget is None or files.num_parameters * self.default_dtype.itemsize <= budget:
+            return self.default_dtype
+        # Slower here, but it fits where float32 does not.
+        return torch.bfloat16
+
+    def _bytes_per_number(
+        self, files: ModelFiles, config: EngineConfig, dtype: torch.dtype
+    ) -> tuple[float, float]:
+        self._files, self._config = files, config
+        asked = config.optimization_level
+        if asked in (None, FAST_LEVEL) and config.dtype == "auto" and config.tensor_parallel == 1:
+            find = find_qualified if asked is None else find_fast_path
+            self._fast = find(cache_folder(config), files)
+        if self._fast is None:
+            return dtype.itemsize, cache_dtype(_served_level(config), dtype).itemsize
+        packed = self._fast.artifact.num_bytes / files.num_parameters
+        return packed, torch.float16.itemsize
+
+    def _serve(self, loaded: LoadedModel, config: EngineConfig, progress: Progress) -> ServedModel:
+        level = _served_level(config)
+        if level >= FUSED_LEVEL:
+            fuse_projections(loaded.model)
+        self._loaded, self._level = loaded, level
+        served = super()._serve(loaded, config, progress)
+        if level >= INT8_LEVEL:
+            quantize(loaded.model)
+        self._served = served
+        return served
+
+    def _cache_dtype(self, loaded: LoadedModel, config: EngineConfig) -> torch.dtype:
+        return cache_dtype(self._level, loaded.dtype)
+
+    @property
+    def optimization_level(self) -> int:
+        return self._level
+
+    def begin_upgrade(self, switch: Callable[[Callable[[], None]], None]) -> bool:
+        """Prepare the fast path beside serving where it is wanted and missing, then switch to it.
+
+        `switch` calls what it is given between two steps.
+        """
+        config, files = self._config, self._files
+        is_wanted = config is not None and config.optimization_level in (None, FAST_LEVEL)
+        if config is None or files is None or not is_wanted or self._level >= FAST_LEVEL:
+            return False
+        find = find_qualified if config.optimization_level is None else find_fast_path
+        folder = cache_folder(config)
+
+        def adopt(is_there: bool) -> None:
+            fast = find(folder, files) if is_there else None
+            if fast is not None:
+                switch(lambda: self._adopt(fast))
+
+        Preparation(files.path, folder, _BACKGROUND_THREADS, adopt).start()
+        return True
+
+    def set_optimization_level(self, level: int) -> None:
+        if level == self._level:
+            return
+        if self._config is None or self._files is None or not self._level < level <= FAST_LEVEL:
+            raise LoadError(
+                f"optimization level {self._level} cannot become {level}: load the model again",
+                ErrorCode.INVALID_INPUT,
+            )
+        if level == FAST_LEVEL:
+            self._adopt(self._prepare_now())
+            return
+        if self._loaded is None or self._loaded.is_serial:
+            raise LoadError(
+                "a model that is served one sequence at a time has level 0 alone",
+                ErrorCode.INVALID_INPUT,
+            )
+        if self._level < FUSED_LEVEL:
+            fuse_projections(self._loaded.model)
+        if level >= INT8_LEVEL:
+            quantize(self._loaded.model)
+        self._level = level
+
+    def _prepare_now(self) -> FastPath:
+        if self._config is None or self._files is None:
+            raise LoadError("no model is loaded")
+        folder = cache_folder(self._config)
+        fast = find_fast_path(folder, self._files)
+        if fast is None:
+            threads = _num_threads(self._config)
+            preparation = Preparation(self._files.path, folder, threads, lambda _: None, nice=0)
+            preparation.start()
+            preparation.wait()
+            fast = find_fast_path(folder, self._files)
+        if fast is None:
+            raise LoadError(f"{self._files.path}: optimization level {FAST_LEVEL} is not available")
+        return fast
+
+    def _adopt(self, fast: FastPath) -> None:
+        """Compute with the kernels from the next step on; the model as it was is let go."""
+        if self._served is None or self._config is None:
+            raise LoadError("no model is loaded")
+        self._run_native(fast, self._served.capacity, self._config)
+        if self._loaded is not None:
+            # Others hold the record of what was loaded; its weights are of no use any more.
+            self._loaded.model.to("meta")
+        self._loaded = None
+        gc.collect()
+        logger.info("optimization level %d from now on", FAST_LEVEL)
+
+    def _run_native(self, fast: FastPath, capacity: Capacity, config: EngineConfig) -> None:
+        shape = fast.artifact.shape
+        cache = NativeKVCache(shape, num_slots=capacity.num_slots, slot_len=capacity.slot_len)
+        self._runner = NativeRunner(fast.library, fast.artifact, cache, _num_threads(config))
+        self._level = FAST_LEVEL
 
     def get_capabilities(self) -> dict[str, Any]:
         return {
@@ -48,7 +251,39 @@ class CpuBackend(TorchBackend):
             "dtypes": ["float32", "bfloat16", "float16"],
             "memory_free_bytes": available_bytes(),
             "torch": str(torch.__version__),
+            "optimization_level": self._level,
         }
 
     def get_metrics(self) -> dict[str, Any]:
         return {**super().get_metrics(), "resident_bytes": resident_bytes()}
+
+
+def find_qualified(cache_dir: Path, files: ModelFiles) -> FastPath | None:
+    """The fast path where it is prepared and good enough to be chosen unasked."""
+    found = find_fast_path(cache_dir, files)
+    if found is None or found.artifact.qualification is None:
+        return None
+    ratio = found.artifact.qualification.perplexity_ratio
+    if not ratio <= PERPLEXITY_LIMIT:
+        logger.warning(
+            "%s: optimization level %d is %.3f times as perplexed as float32, more than %.2f: it is "
+            "used only where it is asked for",
+            files.path,
+            FAST_LEVEL,
+            ratio,
+            PERPLEXITY_LIMIT,
+        )
+        return None
+    return found
+
+
+def _served_level(config: EngineConfig) -> int:
+    """The level of a model that transformers runs."""
+    asked = config.optimization_level
+    return _FIRST_LEVEL if asked is None or asked == FAST_LEVEL else asked
+
+
+def _num_threads(config: EngineConfig) -> int:
+    """More threads than cores make every parallel region wait for a thread that does not run."""
+    num_cores = len(os.sched_getaffinity(0))
+    return min(config.num_threads or num_cores, num_cores)

@@ -87,17 +87,18 @@ class TorchBackend(BaseBackend):
     ) -> ServedModel:
         settings = config or EngineConfig()
         report = progress or (lambda stage, fraction: None)
-        dtype = _DTYPES.get(settings.dtype, self.default_dtype)
         path = Path(model_path)
         self._prepare(settings)
         try:
             files = read_model_files(path)
+            dtype = _DTYPES.get(settings.dtype) or self._choose_dtype(files, settings)
+            weight_bytes, kv_bytes = self._bytes_per_number(files, settings, dtype)
             check_fit(
                 files,
                 settings,
                 self._budget(settings, resident_bytes()),
-                weight_bytes_per_parameter=dtype.itemsize / self._num_parts(settings),
-                kv_dtype_bytes=dtype.itemsize / self._num_parts(settings),
+                weight_bytes_per_parameter=weight_bytes / self._num_parts(settings),
+                kv_dtype_bytes=kv_bytes / self._num_parts(settings),
             )
             if settings.tensor_parallel > 1:
                 return self._serve_ranks(files, settings, dtype, report)
@@ -121,6 +122,16 @@ class TorchBackend(BaseBackend):
         loaded = load_model(files.path, self.device, dtype, progress, placement)
         return self._serve(loaded, config, progress)
 
+    def _choose_dtype(self, files: ModelFiles, config: EngineConfig) -> torch.dtype:
+        """The type of the weights where the settings say `auto`."""
+        return self.default_dtype
+
+    def _bytes_per_number(
+        self, files: ModelFiles, config: EngineConfig, dtype: torch.dtype
+    ) -> tuple[float, float]:
+        """Bytes of memory per weight, and per number in the cache."""
+        return dtype.itemsize, dtype.itemsize
+
     def _num_parts(self, config: EngineConfig) -> int:
         """Over how many devices weights and cache are spread."""
         return 1
@@ -143,14 +154,15 @@ class TorchBackend(BaseBackend):
     def _serve(self, loaded: LoadedModel, config: EngineConfig, progress: Progress) -> ServedModel:
         progress("cache", 0.0)
         shapes = [layer.shape for layer in loaded.layers]
+        dtype = self._cache_dtype(loaded, config)
         capacity = plan_capacity(
-            config, loaded.max_model_len, shapes, loaded.dtype.itemsize, self._budget(config, 0)
+            config, loaded.max_model_len, shapes, dtype.itemsize, self._budget(config, 0)
         )
         cache = SlottedKVCache(
             shapes,
             num_slots=capacity.num_slots,
             slot_len=capacity.slot_len,
-            dtype=loaded.dtype,
+            dtype=dtype,
             device=loaded.device,
         )
         runner = ModelRunner(loaded.model, loaded.hook, cache, loaded.device)
@@ -160,6 +172,10 @@ class TorchBackend(BaseBackend):
         progress("self-test", 1.0)
         self._runner = runner
         return ServedModel(loaded, capacity)
+
+    def _cache_dtype(self, loaded: LoadedModel, config: EngineConfig) -> torch.dtype:
+        """The type of keys and values."""
+        return loaded.dtype
 
     def _serve_serially(
         self,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Sequence
 
 import torch
 
 from inference.engine.kv_cache.base import KVCache, LayerShape
+from inference.engine.kv_cache.host_memory import release_pages, reserve_zeros
 
 
 class SlottedKVCache(KVCache):
@@ -26,11 +26,17 @@ class SlottedKVCache(KVCache):
         self.slot_len = slot_len
         self.keys: list[torch.Tensor] = []
         self.values: list[torch.Tensor] = []
-        self._mappings: list[mmap.mmap] = []
+        self.dtype = dtype
+        self._is_on_host = device.type == "cpu"
         for layer in layers:
             shape = (num_slots, layer.num_kv_heads, slot_len)
-            self.keys.append(self._zeros((*shape, layer.key_dim), dtype, device))
-            self.values.append(self._zeros((*shape, layer.value_dim), dtype, device))
+            for tensors, width in ((self.keys, layer.key_dim), (self.values, layer.value_dim)):
+                full = (*shape, width)
+                tensors.append(
+                    reserve_zeros(full, dtype)
+                    if self._is_on_host
+                    else torch.zeros(full, dtype=dtype, device=device)
+                )
 
     @property
     def num_bytes(self) -> int:
@@ -45,8 +51,8 @@ class SlottedKVCache(KVCache):
         value: torch.Tensor,  # [T, kv heads, value dim]
     ) -> None:
         """Store one token per row at its slot and position."""
-        self.keys[layer][slots, :, positions] = key
-        self.values[layer][slots, :, positions] = value
+        self.keys[layer][slots, :, positions] = key.to(self.dtype)
+        self.values[layer][slots, :, positions] = value.to(self.dtype)
 
     def scrub(self, slot: int, num_tokens: int) -> None:
         for tensor in (*self.keys, *self.values):
@@ -57,34 +63,5 @@ class SlottedKVCache(KVCache):
             tensor[target, :, :num_tokens] = tensor[source, :, :num_tokens]
 
     def release(self, slots: Sequence[int]) -> int:
-        num_released = 0
-        tensors = (*self.keys, *self.values)
-        # Without mappings the memory is a device's, and belongs to the cache for good.
-        for pages, tensor in zip(self._mappings, tensors if self._mappings else (), strict=True):
-            size = tensor[0].nbytes
-            for slot in slots:
-                start = -(-slot * size // mmap.PAGESIZE) * mmap.PAGESIZE
-                length = (slot + 1) * size // mmap.PAGESIZE * mmap.PAGESIZE - start
-                if length > 0:
-                    pages.madvise(mmap.MADV_DONTNEED, start, length)
-                    num_released += length
-        return num_released
-
-    def _zeros(
-        self, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device
-    ) -> torch.Tensor:
-        """A zeroed tensor; on the CPU its pages take memory only once they are written.
-
-        Zeros and not garbage: a masked position weighs nothing, but nothing times NaN is NaN.
-        """
-        if device.type != "cpu":
-            return torch.zeros(shape, dtype=dtype, device=device)
-        num_elements = 1
-        for size in shape:
-            num_elements *= size
-        pages = mmap.mmap(-1, num_elements * dtype.itemsize, flags=mmap.MAP_PRIVATE | mmap.MAP_ANON)
-        # A token fills a few hundred bytes of each head's stretch; huge pages would commit 2 MB there.
-        if hasattr(mmap, "MADV_NOHUGEPAGE"):
-            pages.madvise(mmap.MADV_NOHUGEPAGE)
-        self._mappings.append(pages)
-        return torch.frombuffer(pages, dtype=dtype).view(shape)
+        # Elsewhere than on the CPU the memory is the device's, and belongs to the cache for good.
+        return release_pages((*self.keys, *self.values), slots) if self._is_on_host else 0

@@ -30,7 +30,13 @@ class Harness:
     """`ask` and wait, or `send` and look at the events as they come."""
 
     def __init__(self, path: Path, **config: Any) -> None:
-        settings = {"num_slots": 32, "num_threads": 1, "backend": "cpu", **config}
+        settings = {
+            "num_slots": 32,
+            "num_threads": 1,
+            "backend": "cpu",
+            "optimization_level": 0,
+            **config,
+        }
         self.running: RunningEngine = start_engine(path, EngineConfig(**settings), self._emit)
         self.engine = self.running.engine
         self.on_event: Callable[[EngineEvent], None] | None = None

@@ -1,0 +1,48 @@
+"""Keys and values in half precision, laid out for the kernels (`source/attention.h`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from inference.engine.kv_cache.base import KVCache
+from inference.engine.kv_cache.host_memory import release_pages, reserve_zeros
+from inference.engine.native.shape import NativeShape
+from inference.engine.tiling import TILE
+
+
+class NativeKVCache(KVCache):
+    """`blocks` [slots, blocks, layers, 2, kv heads, TILE * head_dim], float16; 64 tokens a block."""
+
+    def __init__(self, shape: NativeShape, *, num_slots: int, slot_len: int) -> None:
+        """`slot_len` is a multiple of TILE. Raises MemoryError or OSError without the space."""
+        if slot_len % TILE:
+            raise ValueError(f"slot_len {slot_len} is no multiple of {TILE}")
+        self.slot_len = slot_len
+        self.blocks = reserve_zeros(
+            (
+                num_slots,
+                slot_len // TILE,
+                shape.num_layers,
+                2,
+                shape.num_kv_heads,
+                TILE * shape.head_dim,
+            ),
+            torch.float16,
+            huge=True,
+        )
+
+    @property
+    def num_bytes(self) -> int:
+        return self.blocks.nbytes
+
+    def scrub(self, slot: int, num_tokens: int) -> None:
+        self.blocks[slot, : -(-num_tokens // TILE)].zero_()
+
+    def copy_prefix(self, source: int, target: int, num_tokens: int) -> None:
+        count = -(-num_tokens // TILE)
+        self.blocks[target, :count] = self.blocks[source, :count]
+
+    def release(self, slots: Sequence[int]) -> int:
+        return release_pages([self.blocks], slots)
