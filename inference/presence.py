@@ -40,6 +40,8 @@ class EngineReport:
     generation_tokens_total: int = 0
     restarts: int = 0
     capabilities: dict[str, Any] = field(default_factory=dict)
+    # All figures of the engine's last `Stats`, by their names there.
+    metrics: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

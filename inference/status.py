@@ -122,6 +122,7 @@ def _describe(model: Model, engines: list[EngineReport]) -> dict[str, Any]:
         "dtype": best.dtype if best and best.dtype else None,
         "memory": sum(engine.resident_bytes for engine in engines) or None,
         "capabilities": best.capabilities if best and best.capabilities else None,
+        "metrics": best.metrics if best and best.metrics else None,
     }
 
 

@@ -9,6 +9,9 @@ from itertools import pairwise
 
 from llamagpu.lib.percentiles import percentiles
 
+# Tokens that one step brought (guessed ones that held) may come as several pieces: one arrival.
+_SAME_MOMENT = 0.001
+
 
 @dataclass(frozen=True, slots=True)
 class Trace:
@@ -71,7 +74,10 @@ def summarize(traces: Sequence[Trace], *, prompt_tokens: int, new_tokens: int) -
     waits = [trace.arrivals[0][0] - trace.sent for trace in traces]
     # The time between two arrivals is what a reader sees, however many tokens come in one piece.
     gaps = [
-        later - earlier for trace in traces for (earlier, _), (later, _) in pairwise(trace.arrivals)
+        later - earlier
+        for trace in traces
+        for (earlier, _), (later, _) in pairwise(trace.arrivals)
+        if later - earlier >= _SAME_MOMENT
     ]
     gap_ranks = percentiles(gaps)
     ttft = statistics.median(waits)

@@ -6,7 +6,6 @@ under the root (`inference.model_store` says which forms there are).
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import logging
 import threading
@@ -22,6 +21,7 @@ from inference.engine.config import EngineConfig
 from inference.engine.errors import LoadError
 from inference.engine.gguf_loading import ensure_converted
 from inference.engine.loading import Progress, quieten_transformers
+from inference.engine.memory import give_back_heap
 from inference.memory_plan import MemoryEstimate, estimate_memory
 from inference.model_files import ModelFiles, ModelFilesError
 from inference.model_store import (
@@ -151,7 +151,7 @@ class ModelManager:
             gc.collect()
             if is_on_device:
                 torch.cuda.empty_cache()
-            _give_back_heap()
+            give_back_heap()
 
     def get_model_info(self, model_id: str) -> ModelInfo:
         """The facts of a model from its headers. Raises LoadError."""
@@ -201,11 +201,3 @@ def _servable_folder(path: Path, config: EngineConfig, progress: Progress) -> Pa
 
 def _key(stored: StoredModel) -> str:
     return str(stored.path)
-
-
-def _give_back_heap() -> None:
-    """glibc keeps freed memory for the next allocation; the next one may be another process's."""
-    try:
-        ctypes.CDLL(None).malloc_trim(0)
-    except (OSError, AttributeError):
-        logger.debug("this C library cannot trim its heap")

@@ -10,8 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from inference.presence import EngineReport
-from inference.protocol import Load
+from inference.protocol import Load, Stats
 from inference.states import ModelState
+from inference.wire import to_builtins
 from inference.worker.engine_process import (
     ENGINE_COMMAND,
     EngineDiedError,
@@ -213,5 +214,11 @@ def _report(slug: str, seat: _Seat) -> EngineReport:
         prompt_tokens_total=stats.prompt_tokens_total if stats else 0,
         generation_tokens_total=stats.generation_tokens_total if stats else 0,
         restarts=seat.restarts,
-        capabilities=info.capabilities,
+        capabilities=info.capabilities | _current_level(stats),
+        metrics=to_builtins(stats) if stats else {},
     )
+
+
+def _current_level(stats: Stats | None) -> dict[str, int]:
+    """An engine gets faster while it serves, so its first description does not hold for good."""
+    return {"optimization_level": stats.optimization_level} if stats else {}

@@ -6,7 +6,6 @@ Level 3 is the fast path: kernels of our own over packed weights (`inference.eng
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 import platform
@@ -32,7 +31,7 @@ from inference.engine.levels import (
     quantize,
 )
 from inference.engine.loading import LoadedModel, NoTarget, Progress
-from inference.engine.memory import available_bytes, resident_bytes
+from inference.engine.memory import available_bytes, give_back_heap, resident_bytes
 from inference.engine.native.kv_cache import NativeKVCache
 from inference.engine.native.runner import NativeRunner
 from inference.engine.native.store import FastPath, find_fast_path
@@ -233,7 +232,7 @@ class CpuBackend(TorchBackend):
             # Others hold the record of what was loaded; its weights are of no use any more.
             self._loaded.model.to("meta")
         self._loaded = None
-        gc.collect()
+        give_back_heap()
         logger.info("optimization level %d from now on", FAST_LEVEL)
 
     def _run_native(self, fast: FastPath, capacity: Capacity, config: EngineConfig) -> None:

@@ -16,6 +16,9 @@ from inference.engine.native.extract import LinearParts
 from inference.engine.native.library import GROUP_OF_BITS, PANEL, KernelLibrary, LinearStruct
 
 _HALF_PANEL = PANEL // 2
+# Half precision ends at 2^16; a scale is at most twice the largest weight.
+_TOP_EXPONENT = 12
+_LEAST_EXPONENT = -126
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +37,7 @@ def pack_linear(library: KernelLibrary, parts: LinearParts, num_threads: int) ->
     # An odd half of a last gated panel leaves channels without a row: they stay zero.
     highest = max(int(part.max()) for part in channels) + 1
     num_outputs = -(-highest // PANEL) * PANEL
-    largest = max(float(weight.abs().max()) for weight in parts.weights)
-    if not math.isfinite(largest):
-        raise ValueError(f"{parts.name}: a weight is not a finite number")
-    # A power of two, so that dividing by it changes no digit.
-    factor = 2.0 ** math.floor(math.log2(largest)) if largest > 0 else 1.0
+    factor = _factor(parts)
     data = torch.zeros(0, dtype=torch.uint8)
     for bits in (4, 8):
         group = GROUP_OF_BITS[bits]
@@ -51,6 +50,21 @@ def pack_linear(library: KernelLibrary, parts: LinearParts, num_threads: int) ->
             break
     description = (bits, num_outputs, num_inputs, num_real, factor)
     return PackedLinear(description, data, _bias(parts, channels, num_outputs))
+
+
+def _factor(parts: LinearParts) -> float:
+    """By what scales and minima are divided so that half precision holds them.
+
+    A power of two, so that dividing by it changes no digit. The largest weight comes to lie near half
+    precision's upper end, which leaves the scales of much smaller rows all their digits.
+    """
+    sizes = [float(weight.abs().max()) for weight in parts.weights]
+    if not all(math.isfinite(size) for size in sizes):
+        raise ValueError(f"{parts.name}: a weight is not a finite number")
+    largest = max(sizes)
+    if largest == 0:
+        return 1.0
+    return 2.0 ** max(_LEAST_EXPONENT, math.floor(math.log2(largest)) - _TOP_EXPONENT)
 
 
 def _fill(

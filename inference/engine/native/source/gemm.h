@@ -11,7 +11,7 @@
 namespace lg {
 
 constexpr int MAX_TILE = 8;      // rows whose sums stay in registers
-constexpr int ROW_BLOCK = 96;    // rows that share one unpacking of a 4-bit panel
+constexpr int ROW_BLOCK = 128;   // at most so many rows share one unpacking of a 4-bit panel
 constexpr int UNPACK_GROUPS = 48;
 
 // Quantized rows: `values` [rows, k], `scales` and `sums` [rows, groups]; a sum is that of the
@@ -194,8 +194,7 @@ static void multiply(Pool& pool, const Linear& linear, const Rows& rows, int num
     int num_blocks = (num_rows + ROW_BLOCK - 1) / ROW_BLOCK;
     pool.run(num_panels * num_blocks, [&](int unit, int) {
         int panel_index = unit % num_panels, block = unit / num_panels;
-        int first = block * ROW_BLOCK;
-        int last = first + ROW_BLOCK < num_rows ? first + ROW_BLOCK : num_rows;
+        int first = num_rows * block / num_blocks, last = num_rows * (block + 1) / num_blocks;
         int row = rows.parts[first];
         int count = rows.parts[last] - row;
         const uint8_t* panel = linear.data + panel_index * linear.panel_bytes();

@@ -110,7 +110,7 @@ class Session {
     }
 
     void embed(const Step& step) {
-        for (int row = 0; row < step.num_rows; row++) {
+        pool_.run(step.num_rows, [&](int row, int) {
             size_t at = (size_t)step.tokens[row] * model_.hidden;
             float* x = &hidden_[(size_t)row * model_.hidden];
             for (int i = 0; i < model_.hidden; i++) {
@@ -123,7 +123,7 @@ class Session {
                     value = from_bfloat16(((const uint16_t*)model_.embeddings)[at + i]);
                 x[i] = value * model_.embedding_factor;
             }
-        }
+        });
     }
 
     // A row of the residual stream, through a norm where there is one.
