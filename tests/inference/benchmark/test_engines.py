@@ -237,7 +237,8 @@ def test_a_paused_process_is_off_the_cores_and_its_children_are_gone_at_the_end(
     process: MeasuredProcess,
 ) -> None:
     leader = psutil.Process(process._popen.pid)
-    _wait_for(lambda: bool(leader.children(recursive=True)))
+    # A process that is stopped before it became another program keeps its parent from stopping.
+    _wait_for(lambda: any(_SLEEP in child.cmdline() for child in leader.children()))
     family = [leader, *leader.children(recursive=True)]
 
     def num_paused() -> int:

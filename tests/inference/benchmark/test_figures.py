@@ -24,6 +24,12 @@ def test_gaps_are_the_times_between_arrivals_however_many_tokens_come_in_one() -
     assert figures.gap_p99 == pytest.approx(0.4)
 
 
+def test_pieces_of_one_step_are_one_arrival() -> None:
+    trace = Trace(0.0, ((1.0, 1), (1.1, 1), (1.1001, 1), (1.1002, 1), (1.2, 1)))
+    figures = summarize([trace], prompt_tokens=1, new_tokens=5)
+    assert figures.gap_p50 == pytest.approx(0.1, abs=0.001)
+
+
 def test_a_single_token_has_no_gap() -> None:
     figures = summarize([Trace(0.0, ((1.0, 1),))], prompt_tokens=10, new_tokens=1)
     assert (figures.gap_p50, figures.gap_p99) == (None, None)
