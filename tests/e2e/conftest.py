@@ -34,7 +34,8 @@ LONG = {
 class Stack:
     """A running `manage.py serve` of its own data directory, and a key to it."""
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, level: str = "0") -> None:
+        """At level 0 answers take long enough to be interrupted; `auto` is what people get."""
         self.data_dir = data_dir
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -45,6 +46,7 @@ class Stack:
             "LLAMA_DATA_DIR": str(data_dir),
             "LLAMA_MODEL_PATH": str(MODEL_ROOT),
             "LLAMA_PORT": str(self.port),
+            "LLAMA_OPTIMIZATION_LEVEL": level,
         }
         self.process = subprocess.Popen(
             [sys.executable, "manage.py", "serve", "--no-pull"],

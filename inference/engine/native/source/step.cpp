@@ -76,6 +76,8 @@ class Session {
         return {values_.data(), scales_.data(), sums_.data(), parts, k, num_groups};
     }
 
+    // All memory that a step needs: what fails here fails before anything has changed, and no thread
+    // of the pool allocates.
     void reserve(int rows) {
         size_t n = (size_t)rows;
         size_t widest = model_.head.k;
@@ -89,6 +91,8 @@ class Session {
         grow(qkv_, n * (model_.query_width() + 2 * model_.key_width()));
         grow(wide_, n * std::max(model_.intermediate, model_.query_width()));
         grow(branch_, n * model_.hidden);
+        grow(queries_, (size_t)pool_.size() * SEGMENT * (model_.num_heads / model_.num_kv_heads));
+        segments_.reserve(n);
         grow(values_, 2 * n * widest);
         grow(scales_, 2 * n * (widest / Int4::GROUP));
         grow(sums_, 2 * n * (widest / Int4::GROUP));
@@ -260,13 +264,12 @@ class Session {
         // The heads of a group read the same keys; apart they fill more threads.
         int parts = (int)segments_.size() * kv_heads < 2 * pool_.size() ? group : 1;
         int heads = group / parts, per_segment = kv_heads * parts;
-        pool_.run((int)segments_.size() * per_segment, [&](int unit, int) {
+        pool_.run((int)segments_.size() * per_segment, [&](int unit, int thread) {
             // The last segments see the most keys: they come first.
             const Segment& segment = segments_[segments_.size() - 1 - unit / per_segment];
             int part = unit % per_segment, kv_head = part / parts;
             int first_head = kv_head * group + part % parts * heads;
-            static thread_local std::vector<Query> queries;
-            queries.resize((size_t)segment.count * heads);
+            Query* queries = &queries_[(size_t)thread * SEGMENT * group];
             for (int i = 0; i < segment.count * heads; i++) {
                 int row = segment.row + i / heads, head = first_head + i % heads;
                 int position = step.positions[row];
@@ -277,7 +280,7 @@ class Session {
             }
             const uint16_t* keys =
                 model_.cache + shape.at(step.slots[segment.row], index, kv_head);
-            attend_queries(keys, shape, model_.softcap, queries.data(), (int)queries.size());
+            attend_queries(keys, shape, model_.softcap, queries, segment.count * heads);
         });
     }
 
@@ -304,6 +307,7 @@ class Session {
     std::vector<int8_t> values_;
     std::vector<int32_t> sums_, parts_, head_parts_;
     std::vector<Segment> segments_;
+    std::vector<Query> queries_;
 };
 
 }  // namespace lg
