@@ -13,6 +13,7 @@ namespace lg {
 constexpr int MAX_TILE = 8;      // rows whose sums stay in registers
 constexpr int ROW_BLOCK = 128;   // at most so many rows share one unpacking of a 4-bit panel
 constexpr int UNPACK_GROUPS = 48;
+constexpr int UNPACKED_TILE = 6;
 
 // Quantized rows: `values` [rows, k], `scales` and `sums` [rows, groups]; a sum is that of the
 // group's integers, for the offset of the weights. `parts` [rows + 1] says where a row begins: a fine
@@ -164,6 +165,70 @@ static void multiply_tile(const uint8_t* panel, int first, int num_groups, const
     }
 }
 
+// The same for unpacked groups, which the caches hold: two vectors of channels go through all groups
+// before the next two, so that their totals stay in registers.
+template <int ROWS>
+static void multiply_tile_unpacked(const uint8_t* panel, int first, int num_groups,
+                                   const Rows& rows, int row, float factor, float* acc) {
+    float scales[ROWS][UNPACK_GROUPS], offsets[ROWS][UNPACK_GROUPS];
+    const int8_t* values[ROWS];
+    for (int r = 0; r < ROWS; r++) {
+        size_t index = (size_t)(row + r) * rows.num_groups + first;
+        values[r] = rows.values + (size_t)(row + r) * rows.k + (size_t)first * Unpacked::GROUP;
+        for (int g = 0; g < num_groups; g++) {
+            scales[r][g] = rows.scales[index + g] * factor;
+            offsets[r][g] = scales[r][g] * (float)rows.sums[index + g];
+        }
+    }
+    for (int v = 0; v < VECTORS; v += PAIR) {
+        f32 total[ROWS][PAIR];
+        for (int r = 0; r < ROWS; r++)
+            for (int p = 0; p < PAIR; p++)
+                total[r][p] = load<f32>(acc + r * PANEL + (v + p) * LANES);
+        const uint8_t* group = panel;
+        for (int g = 0; g < num_groups; g++, group += Unpacked::BYTES) {
+            const int8_t* a[ROWS];
+            i32 sums[ROWS][PAIR];
+            for (int r = 0; r < ROWS; r++) {
+                a[r] = values[r] + (size_t)g * Unpacked::GROUP;
+                for (int p = 0; p < PAIR; p++) sums[r][p] = splat(0);
+            }
+            multiply_group<Unpacked, ROWS>(group + v * (Unpacked::DATA / VECTORS), a, sums);
+            f32 step[PAIR], low[PAIR];
+            for (int p = 0; p < PAIR; p++)
+                load_scales<Unpacked>(group + Unpacked::DATA, v + p, &step[p], &low[p]);
+            for (int r = 0; r < ROWS; r++)
+                for (int p = 0; p < PAIR; p++) {
+                    f32 sum = fma(to_float(sums[r][p]), step[p] * scales[r][g], total[r][p]);
+                    total[r][p] = fma(low[p], splat(offsets[r][g]), sum);
+                }
+        }
+        for (int r = 0; r < ROWS; r++)
+            for (int p = 0; p < PAIR; p++)
+                store(acc + r * PANEL + (v + p) * LANES, total[r][p]);
+    }
+}
+
+static void multiply_rows_unpacked(const uint8_t* panel, int first, int num_groups,
+                                   const Rows& rows, int row, int num_rows, float factor,
+                                   float* acc) {
+    int num_tiles = (num_rows + UNPACKED_TILE - 1) / UNPACKED_TILE;
+    for (int t = 0, done = 0; t < num_tiles; t++) {
+        int size = (num_rows - done + num_tiles - t - 1) / (num_tiles - t);
+        float* out = acc + (size_t)done * PANEL;
+        int at = row + done;
+        switch (size) {
+            case 1: multiply_tile_unpacked<1>(panel, first, num_groups, rows, at, factor, out); break;
+            case 2: multiply_tile_unpacked<2>(panel, first, num_groups, rows, at, factor, out); break;
+            case 3: multiply_tile_unpacked<3>(panel, first, num_groups, rows, at, factor, out); break;
+            case 4: multiply_tile_unpacked<4>(panel, first, num_groups, rows, at, factor, out); break;
+            case 5: multiply_tile_unpacked<5>(panel, first, num_groups, rows, at, factor, out); break;
+            default: multiply_tile_unpacked<6>(panel, first, num_groups, rows, at, factor, out);
+        }
+        done += size;
+    }
+}
+
 template <class Format>
 static void multiply_rows(const uint8_t* panel, int first, int num_groups, const Rows& rows, int row,
                           int num_rows, float factor, float* acc) {
@@ -212,14 +277,14 @@ static void multiply(Pool& pool, const Linear& linear, const Rows& rows, int num
         }
         if (linear.bits == 8) {
             multiply_rows<Int8>(panel, 0, num_groups, rows, row, count, linear.factor, acc);
-        } else if (count <= MAX_TILE) {
+        } else if (count <= 2 * MAX_TILE) {
             multiply_rows<Int4>(panel, 0, num_groups, rows, row, count, linear.factor, acc);
         } else {
             alignas(64) static thread_local uint8_t scratch[UNPACK_GROUPS * Unpacked::BYTES];
             for (int g = 0; g < num_groups; g += UNPACK_GROUPS) {
                 int some = num_groups - g < UNPACK_GROUPS ? num_groups - g : UNPACK_GROUPS;
                 unpack_groups(panel + g * Int4::BYTES, scratch, some);
-                multiply_rows<Unpacked>(scratch, g, some, rows, row, count, linear.factor, acc);
+                multiply_rows_unpacked(scratch, g, some, rows, row, count, linear.factor, acc);
             }
         }
         for (int r = first; r < last; r++) {
