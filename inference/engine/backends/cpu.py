@@ -10,7 +10,6 @@ import logging
 import os
 import platform
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -62,6 +61,8 @@ class CpuBackend(TorchBackend):
         self._loaded: LoadedModel | None = None
         self._served: ServedModel | None = None
         self._fast: FastPath | None = None
+        # Whether level 3 was found at loading, be it good enough or not.
+        self._is_prepared = False
 
     @property
     def device(self) -> torch.device:
@@ -139,10 +140,11 @@ class CpuBackend(TorchBackend):
         self, files: ModelFiles, config: EngineConfig, dtype: torch.dtype
     ) -> tuple[float, float]:
         self._files, self._config = files, config
-        asked = config.optimization_level
-        if asked in (None, FAST_LEVEL) and config.dtype == "auto" and config.tensor_parallel == 1:
-            find = find_qualified if asked is None else find_fast_path
-            self._fast = find(cache_folder(config), files)
+        if _wants_fast_path(config):
+            found = find_fast_path(cache_folder(config), files)
+            self._is_prepared = found is not None
+            is_asked = config.optimization_level == FAST_LEVEL
+            self._fast = found if is_asked or is_qualified(found, files) else None
         if self._fast is None:
             return dtype.itemsize, cache_dtype(_served_level(config), dtype).itemsize
         packed = self._fast.artifact.num_bytes / files.num_parameters
@@ -172,15 +174,16 @@ class CpuBackend(TorchBackend):
         `switch` calls what it is given between two steps.
         """
         config, files = self._config, self._files
-        is_wanted = config is not None and config.optimization_level in (None, FAST_LEVEL)
-        if config is None or files is None or not is_wanted or self._level >= FAST_LEVEL:
+        if config is None or files is None or not _wants_fast_path(config):
             return False
-        find = find_qualified if config.optimization_level is None else find_fast_path
+        if self._is_prepared or self._level >= FAST_LEVEL:
+            return False
+        is_asked = config.optimization_level == FAST_LEVEL
         folder = cache_folder(config)
 
         def adopt(is_there: bool) -> None:
-            fast = find(folder, files) if is_there else None
-            if fast is not None:
+            fast = find_fast_path(folder, files) if is_there else None
+            if fast is not None and (is_asked or is_qualified(fast, files)):
                 switch(lambda: self._adopt(fast))
 
         Preparation(files.path, folder, _BACKGROUND_THREADS, adopt).start()
@@ -257,23 +260,28 @@ class CpuBackend(TorchBackend):
         return {**super().get_metrics(), "resident_bytes": resident_bytes()}
 
 
-def find_qualified(cache_dir: Path, files: ModelFiles) -> FastPath | None:
-    """The fast path where it is prepared and good enough to be chosen unasked."""
-    found = find_fast_path(cache_dir, files)
-    if found is None or found.artifact.qualification is None:
-        return None
-    ratio = found.artifact.qualification.perplexity_ratio
-    if not ratio <= PERPLEXITY_LIMIT:
-        logger.warning(
-            "%s: optimization level %d is %.3f times as perplexed as float32, more than %.2f: it is "
-            "used only where it is asked for",
-            files.path,
-            FAST_LEVEL,
-            ratio,
-            PERPLEXITY_LIMIT,
-        )
-        return None
-    return found
+def is_qualified(fast: FastPath | None, files: ModelFiles) -> bool:
+    """Whether a fast path is there and good enough to be chosen unasked; a no is logged."""
+    if fast is None or fast.artifact.qualification is None:
+        return False
+    ratio = fast.artifact.qualification.perplexity_ratio
+    if ratio <= PERPLEXITY_LIMIT:
+        return True
+    logger.warning(
+        "%s: optimization level %d is %.3f times as perplexed as float32, more than %.2f: it is "
+        "used only where it is asked for",
+        files.path,
+        FAST_LEVEL,
+        ratio,
+        PERPLEXITY_LIMIT,
+    )
+    return False
+
+
+def _wants_fast_path(config: EngineConfig) -> bool:
+    """Whether the settings leave room for level 3."""
+    is_asked = config.optimization_level in (None, FAST_LEVEL)
+    return is_asked and config.dtype == "auto" and config.tensor_parallel == 1
 
 
 def _served_level(config: EngineConfig) -> int:

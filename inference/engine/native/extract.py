@@ -41,11 +41,16 @@ class LinearParts:
     is_gated: bool = False
 
 
+def check_family(model_type: str) -> None:
+    """Raises UnsupportedModel: what can be told before minutes and memory are spent on loading."""
+    if model_type not in FAMILIES:
+        raise UnsupportedModel(f"the family {model_type} has no kernels")
+
+
 def describe(model: Any, layers: Sequence[ProbedLayer], max_model_len: int) -> NativeShape:
     """The numbers of `model`, without its linear layers. Raises UnsupportedModel."""
     config = model.config.get_text_config()
-    if config.model_type not in FAMILIES:
-        raise UnsupportedModel(f"the family {config.model_type} has no kernels")
+    check_family(config.model_type)
     blocks = model.model.layers
     attention = blocks[0].self_attn
     head_dim = int(attention.head_dim)

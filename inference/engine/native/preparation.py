@@ -27,7 +27,12 @@ from inference.engine.native.artifact import (
     write_artifact,
 )
 from inference.engine.native.compiler import build_library, open_library
-from inference.engine.native.extract import describe, linear_layers, plain_tensors
+from inference.engine.native.extract import (
+    check_family,
+    describe,
+    linear_layers,
+    plain_tensors,
+)
 from inference.engine.native.library import KernelLibrary
 from inference.engine.native.packing import pack_linear
 from inference.engine.native.shape import NativeShape
@@ -57,6 +62,7 @@ class Prepared:
 
 def prepare(files: ModelFiles, cache_dir: Path, num_threads: int, progress: Progress) -> Prepared:
     """Build, pack, measure and store. Raises LoadError, KernelError, UnsupportedModel, OSError."""
+    check_family(files.model_type)
     progress("kernels", 0.0)
     library = open_library(build_library(cache_dir))
     progress("kernels", 1.0)

@@ -65,23 +65,23 @@ class Preparation:
         self._done(is_there)
 
     def _prepare(self) -> bool:
-        child = subprocess.Popen(
+        complaints: deque[str] = deque(maxlen=_LAST_LINES)
+        with subprocess.Popen(
             dies_with_parent(self._command),
             cwd=_PROJECT,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-        )
-        if child.stdout is None or child.stderr is None:
-            raise RuntimeError("the child has no pipes")
-        complaints: deque[str] = deque(maxlen=_LAST_LINES)
-        reader = threading.Thread(target=complaints.extend, args=[child.stderr], daemon=True)
-        reader.start()
-        for line in child.stdout:
-            self._note(line)
-        status = child.wait()
-        reader.join()
+        ) as child:
+            if child.stdout is None or child.stderr is None:
+                raise RuntimeError("the child has no pipes")
+            reader = threading.Thread(target=complaints.extend, args=[child.stderr], daemon=True)
+            reader.start()
+            for line in child.stdout:
+                self._note(line)
+            reader.join()
+            status = child.wait()
         if status != 0:
             reason = complaints[-1].strip() if complaints else f"exit status {status}"
             logger.warning("the fast path is not available, serving goes on without: %s", reason)
