@@ -28,6 +28,7 @@ from inference.engine.sampler import SampledToken, Sampler
 from inference.engine.scheduler import Propose, Scheduler, slot_of
 from inference.engine.sequence import Sequence
 from inference.engine.stats import take_stats
+from inference.engine.step_pace import StepPace
 from inference.engine.step_plan import StepPlan
 from inference.engine.step_results import StepResults
 from inference.protocol import Drained, EngineEvent, Failed, Started, Stats, Submit
@@ -69,10 +70,12 @@ class Engine:
         self._tokenizer = tokenizer
         self._capacity = served.capacity
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._pace = StepPace()
         self._scheduler = Scheduler(
             served.accounting or SlotPool(self._capacity.num_slots, self._capacity.slot_len),
             prefill_budget=prefill_budget,
             max_waiting=max_waiting,
+            step_limit=self._pace.most_tokens,
         )
         self._scheduler.set_rounding(rounds_alike=self._rounds_alike())
         self._sampler = Sampler(vocab_size=files.vocab_size, eos_token_ids=files.eos_token_ids)
@@ -208,6 +211,7 @@ class Engine:
     def _note_time(self, plan: StepPlan, seconds: float) -> None:
         counters = self._counters
         if plan.chunks:
+            self._pace.note(plan.num_rows, seconds)
             counters.num_prefill_steps += 1
             counters.prefill_seconds += seconds
             return
@@ -319,6 +323,7 @@ class Engine:
             then()
         except Exception:
             logger.exception("the change between two steps failed; serving goes on")
+        self._pace.forget()
         self._scheduler.set_rounding(rounds_alike=self._rounds_alike())
 
     def _rounds_alike(self) -> bool:

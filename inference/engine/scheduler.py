@@ -8,9 +8,11 @@ computed over several steps, so the streams of the others go on meanwhile. Who w
 from __future__ import annotations
 
 import math
+import sys
 from bisect import insort
 from collections import Counter
 from collections.abc import Callable
+from typing import Protocol
 
 from inference.engine.errors import RequestError
 from inference.engine.fair_queue import FairQueue
@@ -24,6 +26,17 @@ from llamagpu.lib.error_codes import ErrorCode
 Propose = Callable[[Sequence], tuple[int, ...]]
 
 
+class StepLimit(Protocol):
+    """How many tokens the next step may hold; `is_shared`: some of it are others' next tokens."""
+
+    def __call__(self, *, is_shared: bool) -> int:
+        """Tokens."""
+
+
+def _unlimited(*, is_shared: bool) -> int:
+    return sys.maxsize
+
+
 class Scheduler:
     """Waiting queue, running set and cache places. One thread calls it; no clock, no device.
 
@@ -32,9 +45,17 @@ class Scheduler:
     as decode rows; otherwise it is computed in chunks like a prompt.
     """
 
-    def __init__(self, cache: CacheAccounting, *, prefill_budget: int, max_waiting: int) -> None:
+    def __init__(
+        self,
+        cache: CacheAccounting,
+        *,
+        prefill_budget: int,
+        max_waiting: int,
+        step_limit: StepLimit = _unlimited,
+    ) -> None:
         self.cache = cache
         self.prefill_budget = prefill_budget
+        self.step_limit = step_limit
         self.max_running = cache.num_slots
         self.rounds_alike = True
         self.num_preemptions = 0
@@ -113,7 +134,8 @@ class Scheduler:
         self._was_short = False
         stranded = self._make_room()
         # The budget bounds the whole step, but a prompt always gets one tile: it cannot starve.
-        budget = max(TILE, self.prefill_budget - len(self._decoding))
+        limit = min(self.prefill_budget, self.step_limit(is_shared=bool(self._decoding)))
+        budget = max(TILE, limit - len(self._decoding))
         started, copies = self._admit(budget, stranded)
         chunks: list[PrefillChunk] = []
         rows: list[Verification] = []

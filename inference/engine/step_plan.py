@@ -102,5 +102,11 @@ class StepPlan:
         return self.decodes + verified + tuple(chunk.sequence for chunk in self.chunks)
 
     @property
+    def num_rows(self) -> int:
+        """Tokens that are computed."""
+        verified = sum(verification.num_rows for verification in self.verifications)
+        return len(self.decodes) + verified + sum(c.end - c.start for c in self.chunks)
+
+    @property
     def has_work(self) -> bool:
         return bool(self.decodes or self.verifications or self.chunks)
