@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -43,6 +44,7 @@ def test_a_fresh_server_answers_at_once_and_gets_faster_while_it_serves(fresh: S
     def is_fast() -> bool:
         # Requests are under way all the time, so that the change happens beneath them.
         answers.append(fresh.infer(PARIS))
+        time.sleep(1)
         return level(fresh) == 3
 
     wait_until(is_fast, "the fast path is prepared", 500)
