@@ -5,9 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tokenizers import Regex, pre_tokenizers
 
 from inference.engine.native.compiler import build_library, open_library
 from inference.engine.native.library import KernelLibrary
+from inference.engine.native.preparation import prepare
+from inference.model_files import read_model_files
+from tests.inference.engine.tiny_models import character_tokenizer, write_model
 
 
 @pytest.fixture(scope="session")
@@ -22,3 +26,18 @@ def kernel_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def library(kernel_cache: Path) -> KernelLibrary:
     """The kernels for this machine."""
     return open_library(build_library(kernel_cache))
+
+
+@pytest.fixture(scope="session")
+def quick_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model, to which a line of text is one token: it is measured in a moment."""
+    tokenizer = character_tokenizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[^\n]+|\n"), behavior="isolated")
+    return write_model(tmp_path_factory.mktemp("quick"), tokenizer=tokenizer)
+
+
+@pytest.fixture(scope="session")
+def prepared_cache(quick_model: Path, kernel_cache: Path) -> Path:
+    """The same folder, in which the quick model is ready for level 3."""
+    prepare(read_model_files(quick_model), kernel_cache, 1, lambda stage, fraction: None)
+    return kernel_cache

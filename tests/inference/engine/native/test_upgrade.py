@@ -15,7 +15,6 @@ from inference.engine.backends.cpu import CpuBackend
 from inference.engine.errors import LoadError
 from inference.engine.native.artifact import Qualification, artifact_file, write_artifact
 from inference.engine.native.library import KernelLibrary
-from inference.engine.native.preparation import prepare
 from inference.engine.native.upgrade import Preparation
 from inference.model_files import read_model_files
 from inference.protocol import Finished
@@ -32,15 +31,6 @@ def cache(kernel_cache: Path, tmp_path: Path) -> Path:
     """A folder with compiled kernels and no packed model."""
     shutil.copytree(kernel_cache / "kernels", tmp_path / "cache" / "kernels")
     return tmp_path / "cache"
-
-
-@pytest.fixture(scope="module")
-def prepared(tiny_model: Path, kernel_cache: Path) -> Path:
-    """A cache folder in which the tiny model is ready."""
-    files = read_model_files(tiny_model)
-    if not artifact_file(kernel_cache, files).is_file():
-        prepare(files, kernel_cache, 1, lambda stage, fraction: None)
-    return kernel_cache
 
 
 def qualify(library: KernelLibrary, model: Path, cache: Path, ratio: float) -> None:
@@ -65,11 +55,11 @@ def finish_whole(engine: Harness, request_id: str) -> Finished:
 
 
 def test_requests_run_on_while_the_engine_goes_over(
-    tiny_model: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+    quick_model: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # At the lowest priority it would take as long as whatever else this machine does.
     monkeypatch.setattr(cpu, "Preparation", partial(Preparation, nice=0))
-    with running_engine(tiny_model, optimization_level=None, cache_dir=str(cache)) as engine:
+    with running_engine(quick_model, optimization_level=None, cache_dir=str(cache)) as engine:
         backend = engine.running.backend
         assert backend.optimization_level == 2
         engine.running.begin_upgrade()
@@ -83,12 +73,12 @@ def test_requests_run_on_while_the_engine_goes_over(
             num_finished += 1
             num_after += backend.optimization_level == 3
             assert time.monotonic() < deadline, "it did not go over"
-            time.sleep(0.1)
+            time.sleep(0.2)
         for request_id in running:
             finish_whole(engine, request_id)
         assert num_finished > num_after, "nobody was served before"
         upgraded = engine.ask_all(prompts, max_tokens=MAX_TOKENS)
-    with running_engine(tiny_model, optimization_level=3, cache_dir=str(cache)) as engine:
+    with running_engine(quick_model, optimization_level=3, cache_dir=str(cache)) as engine:
         # What was prepared is used from the start, and says the same.
         assert engine.running.backend.optimization_level == 3
         assert engine.ask_all(prompts, max_tokens=MAX_TOKENS) == upgraded
@@ -96,9 +86,9 @@ def test_requests_run_on_while_the_engine_goes_over(
 
 
 def test_a_request_that_the_change_falls_into_loses_nothing(
-    tiny_model: Path, prepared: Path
+    quick_model: Path, prepared_cache: Path
 ) -> None:
-    with running_engine(tiny_model, optimization_level=0, cache_dir=str(prepared)) as engine:
+    with running_engine(quick_model, optimization_level=0, cache_dir=str(prepared_cache)) as engine:
         backend = engine.running.backend
         ids = [engine.send(random_ids(40, seed), max_tokens=MAX_TOKENS) for seed in range(4)]
         changed: list[int] = []
@@ -119,14 +109,14 @@ def test_a_request_that_the_change_falls_into_loses_nothing(
 
 
 def test_without_a_compiler_one_warning_is_logged_and_serving_goes_on(
-    tiny_model: Path,
+    quick_model: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setenv("CXX", "/nonexistent")
     settings = {"optimization_level": None, "cache_dir": str(tmp_path / "cache")}
-    with running_engine(tiny_model, **settings) as engine:
+    with running_engine(quick_model, **settings) as engine:
         engine.running.begin_upgrade()
         wait_until(lambda: any(record.levelname == "WARNING" for record in caplog.records))
         finish_whole(engine, engine.send([1, 2, 3], max_tokens=MAX_TOKENS))
@@ -136,10 +126,10 @@ def test_without_a_compiler_one_warning_is_logged_and_serving_goes_on(
     assert "no C++ compiler was found (/nonexistent)" in warning.getMessage()
 
 
-def test_what_is_prepared_serves_from_the_start(tiny_model: Path, prepared: Path) -> None:
+def test_what_is_prepared_serves_from_the_start(quick_model: Path, prepared_cache: Path) -> None:
     for level in (None, 3):
         with running_engine(
-            tiny_model, optimization_level=level, cache_dir=str(prepared)
+            quick_model, optimization_level=level, cache_dir=str(prepared_cache)
         ) as engine:
             assert engine.running.backend.optimization_level == 3
             assert engine.running.describe(0.0).capabilities["optimization_level"] == 3
@@ -147,26 +137,26 @@ def test_what_is_prepared_serves_from_the_start(tiny_model: Path, prepared: Path
 
 
 def test_what_is_not_good_enough_serves_only_who_asks_for_it(
-    tiny_model: Path, cache: Path, library: KernelLibrary, caplog: pytest.LogCaptureFixture
+    quick_model: Path, cache: Path, library: KernelLibrary, caplog: pytest.LogCaptureFixture
 ) -> None:
-    qualify(library, tiny_model, cache, ratio=1.02)
-    with running_engine(tiny_model, optimization_level=None, cache_dir=str(cache)) as engine:
+    qualify(library, quick_model, cache, ratio=1.02)
+    with running_engine(quick_model, optimization_level=None, cache_dir=str(cache)) as engine:
         backend = engine.running.backend
         assert backend.optimization_level == 2
         # It is not measured again at every start.
         assert not backend.begin_upgrade(engine.engine.preempt_all)
     assert "1.020 times as perplexed as float32" in caplog.text
-    with running_engine(tiny_model, optimization_level=3, cache_dir=str(cache)) as engine:
+    with running_engine(quick_model, optimization_level=3, cache_dir=str(cache)) as engine:
         assert engine.running.backend.optimization_level == 3
         finish_whole(engine, engine.send([1, 2, 3], max_tokens=MAX_TOKENS))
 
 
 @pytest.mark.parametrize("ratio", [0.97, 1.0, 1.01])
 def test_what_is_good_enough_serves_unasked(
-    ratio: float, tiny_model: Path, cache: Path, library: KernelLibrary
+    ratio: float, quick_model: Path, cache: Path, library: KernelLibrary
 ) -> None:
-    qualify(library, tiny_model, cache, ratio)
-    backend, _ = load(tiny_model, optimization_level=None, cache_dir=str(cache))
+    qualify(library, quick_model, cache, ratio)
+    backend, _ = load(quick_model, optimization_level=None, cache_dir=str(cache))
     assert backend.optimization_level == 3
     backend.close()
 
@@ -181,25 +171,25 @@ def test_what_is_good_enough_serves_unasked(
     ],
 )
 def test_who_asked_for_something_else_keeps_it(
-    asked: dict[str, object], tiny_model: Path, prepared: Path
+    asked: dict[str, object], quick_model: Path, prepared_cache: Path
 ) -> None:
-    backend, _ = load(tiny_model, cache_dir=str(prepared), **asked)
+    backend, _ = load(quick_model, cache_dir=str(prepared_cache), **asked)
     assert backend.optimization_level < 3
     assert not backend.begin_upgrade(lambda then: then())
 
 
 def test_a_damaged_packed_model_is_as_good_as_none(
-    tiny_model: Path, cache: Path, library: KernelLibrary
+    quick_model: Path, cache: Path, library: KernelLibrary
 ) -> None:
-    qualify(library, tiny_model, cache, ratio=1.0)
-    file = artifact_file(cache, read_model_files(tiny_model))
+    qualify(library, quick_model, cache, ratio=1.0)
+    file = artifact_file(cache, read_model_files(quick_model))
     file.write_bytes(file.read_bytes()[:-100])
-    backend, _ = load(tiny_model, optimization_level=None, cache_dir=str(cache))
+    backend, _ = load(quick_model, optimization_level=None, cache_dir=str(cache))
     assert backend.optimization_level == 2
 
 
-def test_levels_go_up_and_never_down(tiny_model: Path, prepared: Path) -> None:
-    backend, _ = load(tiny_model, optimization_level=0, cache_dir=str(prepared))
+def test_levels_go_up_and_never_down(quick_model: Path, prepared_cache: Path) -> None:
+    backend, _ = load(quick_model, optimization_level=0, cache_dir=str(prepared_cache))
     for level in (0, 1, 2, 3):
         backend.set_optimization_level(level)
         assert backend.optimization_level == level
@@ -209,8 +199,8 @@ def test_levels_go_up_and_never_down(tiny_model: Path, prepared: Path) -> None:
     backend.close()
 
 
-def test_a_level_that_does_not_exist_is_refused(tiny_model: Path) -> None:
-    backend, _ = load(tiny_model, optimization_level=0)
+def test_a_level_that_does_not_exist_is_refused(quick_model: Path) -> None:
+    backend, _ = load(quick_model, optimization_level=0)
     with pytest.raises(LoadError, match="cannot become 4"):
         backend.set_optimization_level(4)
     with pytest.raises(LoadError, match="load the model again"):
