@@ -9,6 +9,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -24,8 +25,13 @@ static inline void relax() {
 
 class Pool {
    public:
+    // Where the system gives no more threads, fewer do the work.
     explicit Pool(int num_threads) {
-        for (int i = 1; i < num_threads; i++) workers_.emplace_back([this, i] { serve(i); });
+        try {
+            workers_.reserve(num_threads > 1 ? num_threads - 1 : 0);
+            for (int i = 1; i < num_threads; i++) workers_.emplace_back([this, i] { serve(i); });
+        } catch (const std::system_error&) {
+        }
     }
 
     ~Pool() {
