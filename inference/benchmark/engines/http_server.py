@@ -44,7 +44,7 @@ class HttpEngine(MeasuredEngine):
         """The request: greedy, streamed, no early end, no memory of earlier prompts."""
 
     @abstractmethod
-    def count_tokens(self, event: dict[str, Any]) -> int:
+    def count_tokens(self, event: dict[str, Any], counted: int) -> int:
         """New tokens in one event of the stream."""
 
     def start(self, say: Say) -> Description:

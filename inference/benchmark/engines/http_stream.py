@@ -19,9 +19,14 @@ _END = b"[DONE]"
 
 
 class HttpStreamClient:
-    """Posts requests and counts tokens. `count_tokens` says how many one event of the peer holds."""
+    """Posts requests and counts tokens.
 
-    def __init__(self, port: int, path: str, count_tokens: Callable[[dict[str, Any]], int]) -> None:
+    `count_tokens` says how many one event of the peer holds, where it has had so many before.
+    """
+
+    def __init__(
+        self, port: int, path: str, count_tokens: Callable[[dict[str, Any], int], int]
+    ) -> None:
         self._port = port
         self._path = path
         self._count_tokens = count_tokens
@@ -44,16 +49,16 @@ class HttpStreamClient:
             if response.status != http.HTTPStatus.OK:
                 said = response.read(_LONGEST_ERROR).decode(errors="replace")
                 raise RunFailedError(f"HTTP {response.status}: {said}")
-            arrivals = tuple(
-                (time.perf_counter() - started, count)
-                for event in read_events(response)
-                if (count := self._count_tokens(event))
-            )
+            arrivals, counted = [], 0
+            for event in read_events(response):
+                if count := self._count_tokens(event, counted):
+                    arrivals.append((time.perf_counter() - started, count))
+                    counted += count
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise RunFailedError(f"{type(error).__name__}: {error}") from error
         finally:
             connection.close()
-        return Trace(sent, arrivals)
+        return Trace(sent, tuple(arrivals))
 
 
 def read_events(lines: Iterator[bytes] | http.client.HTTPResponse) -> Iterator[dict[str, Any]]:

@@ -71,9 +71,12 @@ class LlamaCppEngine(HttpEngine):
             "return_tokens": True,
         }
 
-    def count_tokens(self, event: dict[str, Any]) -> int:
+    def count_tokens(self, event: dict[str, Any], counted: int) -> int:
         if "error" in event:
             raise ValueError(str(event["error"]))
+        if event.get("stop"):
+            # A last token that ends inside a character is computed, but no event brings it.
+            return int(event.get("tokens_predicted", counted)) - counted
         return len(event.get("tokens") or ())
 
     def _server(self) -> Path:

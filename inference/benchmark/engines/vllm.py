@@ -60,5 +60,5 @@ class VllmEngine(HttpEngine):
             "return_token_ids": True,
         }
 
-    def count_tokens(self, event: dict[str, Any]) -> int:
+    def count_tokens(self, event: dict[str, Any], counted: int) -> int:
         return sum(len(choice.get("token_ids") or ()) for choice in event["choices"])

@@ -20,6 +20,7 @@ from inference.benchmark.engines.base import EngineUnavailableError, RunFailedEr
 from inference.benchmark.engines.driven import DrivenEngine
 from inference.benchmark.engines.environment import Environment
 from inference.benchmark.engines.http_stream import HttpStreamClient, is_answering, read_events
+from inference.benchmark.engines.llama_cpp import LlamaCppEngine
 from inference.benchmark.engines.process import MeasuredProcess
 from inference.benchmark.figures import summarize
 from inference.benchmark.options import PEERS
@@ -75,14 +76,14 @@ def port() -> Iterator[int]:
 
 
 def test_a_stream_becomes_a_trace_with_one_arrival_per_token(port: int) -> None:
-    client = HttpStreamClient(port, "/completion", lambda event: len(event["tokens"]))
+    client = HttpStreamClient(port, "/completion", lambda event, counted: len(event["tokens"]))
     traces = client.run([{"prompt": [1], "tokens": 5}] * 3, concurrency=2)
     assert [len(trace.arrivals) for trace in traces] == [5, 5, 5]
     assert summarize(traces, prompt_tokens=1, new_tokens=5).num_requests == 3
 
 
 def test_a_refusal_is_told_with_its_status(port: int) -> None:
-    client = HttpStreamClient(port, "/completion", len)
+    client = HttpStreamClient(port, "/completion", lambda event, counted: len(event))
     with pytest.raises(RunFailedError, match="HTTP 400"):
         client.run([{"prompt": [], "tokens": 1}], concurrency=1)
 
@@ -259,3 +260,10 @@ def _wait_for(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def test_llama_cpp_tells_at_the_end_of_a_token_that_no_event_brought(setting: Setting) -> None:
+    engine = LlamaCppEngine(setting)
+    assert engine.count_tokens({"tokens": [5, 6]}, 0) == 2
+    assert engine.count_tokens({"stop": True, "tokens": [], "tokens_predicted": 3}, 2) == 1
+    assert engine.count_tokens({"stop": True, "tokens": [], "tokens_predicted": 3}, 3) == 0
