@@ -53,15 +53,19 @@ struct Query {
     float largest, total;
 };
 
-template <int N>
-static inline void score_block(const uint16_t* keys, int head_dim, Query* const* queries,
+// Sixteen numbers of the cache, or of a block that was widened before.
+static inline f32 load_numbers(const uint16_t* p) { return load_half(p); }
+static inline f32 load_numbers(const float* p) { return load<f32>(p); }
+
+template <int N, class T>
+static inline void score_block(const T* keys, int head_dim, Query* const* queries,
                                f32 (*scores)[KEY_VECTORS]) {
     for (int q = 0; q < N; q++)
         for (int v = 0; v < KEY_VECTORS; v++) scores[q][v] = splat(0.0f);
     for (int d = 0; d < head_dim; d++) {
         f32 key[KEY_VECTORS];
         for (int v = 0; v < KEY_VECTORS; v++)
-            key[v] = load_half(keys + ((size_t)v * head_dim + d) * LANES);
+            key[v] = load_numbers(keys + ((size_t)v * head_dim + d) * LANES);
         for (int q = 0; q < N; q++) {
             f32 x = splat(queries[q]->vector[d]);
             for (int v = 0; v < KEY_VECTORS; v++) scores[q][v] = fma(x, key[v], scores[q][v]);
@@ -69,8 +73,8 @@ static inline void score_block(const uint16_t* keys, int head_dim, Query* const*
     }
 }
 
-template <int N>
-static inline void add_values(const uint16_t* values, int head_dim, int count,
+template <int N, class T>
+static inline void add_values(const T* values, int head_dim, int count,
                               Query* const* queries, const float* correction,
                               const float (*weights)[KEY_BLOCK]) {
     constexpr int PARTS = VALUE_CHUNK / LANES;
@@ -81,9 +85,9 @@ static inline void add_values(const uint16_t* values, int head_dim, int count,
             for (int p = 0; p < PARTS; p++)
                 out[q][p] = load<f32>(queries[q]->output + d + p * LANES) * correction[q];
         for (int k = 0; k < count; k++) {
-            const uint16_t* row = values + (size_t)k * head_dim + d;
+            const T* row = values + (size_t)k * head_dim + d;
             f32 value[PARTS];
-            for (int p = 0; p < PARTS; p++) value[p] = load_half(row + p * LANES);
+            for (int p = 0; p < PARTS; p++) value[p] = load_numbers(row + p * LANES);
             for (int q = 0; q < N; q++) {
                 f32 weight = splat(weights[q][k]);
                 for (int p = 0; p < PARTS; p++) out[q][p] = fma(weight, value[p], out[q][p]);
@@ -96,7 +100,7 @@ static inline void add_values(const uint16_t* values, int head_dim, int count,
         for (int q = 0; q < N; q++) {
             f32 out = load<f32>(queries[q]->output + d) * correction[q];
             for (int k = 0; k < count; k++)
-                out = fma(splat(weights[q][k]), load_half(values + (size_t)k * head_dim + d), out);
+                out = fma(splat(weights[q][k]), load_numbers(values + (size_t)k * head_dim + d), out);
             store(queries[q]->output + d, out);
         }
     }
@@ -109,8 +113,8 @@ static inline f32 bend(f32 scores, float softcap) {
 }
 
 // Adds one block of keys and values, from position `start` on, to N queries of one kv head.
-template <int N>
-static void attend_block(const uint16_t* keys, const uint16_t* values, int head_dim, int start,
+template <int N, class T>
+static void attend_block(const T* keys, const T* values, int head_dim, int start,
                          float softcap, Query* const* queries) {
     f32 scores[N][KEY_VECTORS];
     score_block<N>(keys, head_dim, queries, scores);
@@ -147,6 +151,29 @@ static void attend_block(const uint16_t* keys, const uint16_t* values, int head_
                   weights);
 }
 
+// The queries that see a block, MAX_QUERIES at a time.
+template <class T>
+static void attend_groups(const T* keys, const T* values, int head_dim, int start, float softcap,
+                          Query* queries, int count) {
+    Query* group[MAX_QUERIES];
+    int size = 0;
+    for (int q = 0; q < count; q++) {
+        Query& query = queries[q];
+        if (query.position >= start && query.first < start + KEY_BLOCK) group[size++] = &query;
+        if (size == MAX_QUERIES || (q == count - 1 && size > 0)) {
+            switch (size) {
+                case 1: attend_block<1>(keys, values, head_dim, start, softcap, group); break;
+                case 2: attend_block<2>(keys, values, head_dim, start, softcap, group); break;
+                case 3: attend_block<3>(keys, values, head_dim, start, softcap, group); break;
+                case 4: attend_block<4>(keys, values, head_dim, start, softcap, group); break;
+                case 5: attend_block<5>(keys, values, head_dim, start, softcap, group); break;
+                default: attend_block<6>(keys, values, head_dim, start, softcap, group);
+            }
+            size = 0;
+        }
+    }
+}
+
 // Attends for `count` queries of one sequence that share a kv head, whose keys begin at `keys`.
 static void attend_queries(const uint16_t* keys, const CacheShape& shape, float softcap,
                            Query* queries, int count) {
@@ -162,22 +189,17 @@ static void attend_queries(const uint16_t* keys, const CacheShape& shape, float 
     for (int start = first / KEY_BLOCK * KEY_BLOCK; start <= last; start += KEY_BLOCK) {
         const uint16_t* key_block = keys + (size_t)(start / KEY_BLOCK) * shape.block_stride();
         const uint16_t* value_block = key_block + shape.values_after();
-        Query* group[MAX_QUERIES];
-        int size = 0;
-        for (int q = 0; q < count; q++) {
-            Query& query = queries[q];
-            if (query.position >= start && query.first < start + KEY_BLOCK) group[size++] = &query;
-            if (size == MAX_QUERIES || (q == count - 1 && size > 0)) {
-                switch (size) {
-                    case 1: attend_block<1>(key_block, value_block, head_dim, start, softcap, group); break;
-                    case 2: attend_block<2>(key_block, value_block, head_dim, start, softcap, group); break;
-                    case 3: attend_block<3>(key_block, value_block, head_dim, start, softcap, group); break;
-                    case 4: attend_block<4>(key_block, value_block, head_dim, start, softcap, group); break;
-                    case 5: attend_block<5>(key_block, value_block, head_dim, start, softcap, group); break;
-                    default: attend_block<6>(key_block, value_block, head_dim, start, softcap, group);
-                }
-                size = 0;
+        if (count > MAX_QUERIES) {
+            // Many queries read the block again and again: it is widened once.
+            alignas(64) static thread_local float wide[2 * KEY_BLOCK * MAX_HEAD_DIM];
+            float* wide_values = wide + shape.head_size();
+            for (size_t i = 0; i < shape.head_size(); i += LANES) {
+                store(wide + i, load_half(key_block + i));
+                store(wide_values + i, load_half(value_block + i));
             }
+            attend_groups(wide, wide_values, head_dim, start, softcap, queries, count);
+        } else {
+            attend_groups(key_block, value_block, head_dim, start, softcap, queries, count);
         }
     }
     for (int q = 0; q < count; q++) {

@@ -261,8 +261,11 @@ class Session {
         int dim = model_.head_dim, kv_heads = model_.num_kv_heads;
         int group = model_.num_heads / kv_heads;
         CacheShape shape = model_.cache_shape();
-        // The heads of a group read the same keys; apart they fill more threads.
-        int parts = (int)segments_.size() * kv_heads < 2 * pool_.size() ? group : 1;
+        // The heads of a group read the same keys; apart they fill more threads, as long as reading
+        // the keys once for each of them costs little.
+        bool is_short = *std::max_element(step.positions, step.positions + step.num_rows) < 1024;
+        int num_units = (int)segments_.size() * kv_heads;
+        int parts = is_short && num_units < 2 * pool_.size() ? group : 1;
         int heads = group / parts, per_segment = kv_heads * parts;
         pool_.run((int)segments_.size() * per_segment, [&](int unit, int thread) {
             // The last segments see the most keys: they come first.
