@@ -9,7 +9,15 @@ from django.db import models
 from llamagpu.http.permissions import Action, Resource
 
 if TYPE_CHECKING:
-    from accounts.models import ApiKey  # noqa: F401  named in the annotation below
+    from accounts.models import ApiKey, User  # noqa: F401  named in the annotations below
+
+
+class UserQuerySet(models.QuerySet["User"]):
+    def visible_to(self, user: Any) -> UserQuerySet:
+        """Oneself; everybody for who may read the system configuration."""
+        if user.can(Resource.SYSTEM_CONFIG, Action.READ):
+            return self
+        return self.filter(pk=user.pk)
 
 
 class ApiKeyQuerySet(models.QuerySet["ApiKey"]):

@@ -16,6 +16,7 @@ from inference.model_store import StoredModel, list_models, read_facts, read_man
 from inference.models import Model
 from inference.states import ModelState
 from monitoring import audit
+from monitoring.audit_actions import AuditAction
 
 logger = logging.getLogger(__name__)
 
@@ -124,7 +125,7 @@ def _register(slug: str, fields: dict[str, Any]) -> bool:
     for name in changed:
         setattr(model, name, fields[name])
     model.save()
-    action = "model.registered" if created else "model.changed"
+    action = AuditAction.MODEL_REGISTERED if created else AuditAction.MODEL_CHANGED
     audit.record(actor=None, action=action, target=model, data={"slug": slug})
     return True
 
@@ -133,4 +134,6 @@ def _register(slug: str, fields: dict[str, Any]) -> bool:
 def _mark_absent(model: Model) -> None:
     model.state = ModelState.ABSENT
     model.save(update_fields=["state", "updated_at"])
-    audit.record(actor=None, action="model.vanished", target=model, data={"slug": model.slug})
+    audit.record(
+        actor=None, action=AuditAction.MODEL_VANISHED, target=model, data={"slug": model.slug}
+    )

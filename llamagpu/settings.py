@@ -53,7 +53,7 @@ INSTALLED_APPS = [
     "inference",
 ]
 MIDDLEWARE = [
-    "llamagpu.http.request_id.request_id_middleware",
+    "llamagpu.http.request_context.request_context_middleware",
     "django.middleware.security.SecurityMiddleware",
     "servestatic.middleware.ServeStaticMiddleware",
     "csp.middleware.CSPMiddleware",

@@ -39,7 +39,15 @@ class AuditLog(models.Model):
     target_type = models.CharField(max_length=64)
     target_id = models.CharField(max_length=64)
     request_id = models.CharField(max_length=64, blank=True)
+    key_prefix = models.CharField(max_length=8, blank=True, db_default="")
+    ip = models.GenericIPAddressField(null=True)
+    outcome = models.CharField(max_length=16, db_default="done")
+    target_name = models.CharField(max_length=200, blank=True, db_default="")
     data = models.JSONField(default=dict)
+    before = models.JSONField(null=True)
+    after = models.JSONField(null=True)
+    # Rows from before key, address and outcome were kept have 1: their hash does not cover them.
+    hash_version = models.PositiveSmallIntegerField(default=2, db_default=1)
     previous_hash = models.CharField(max_length=64)
     hash = models.CharField(max_length=64, unique=True)
 

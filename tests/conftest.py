@@ -13,7 +13,8 @@ from django.conf import settings as project_settings
 from django.test import Client
 
 from accounts.models import User
-from accounts.services import create_api_key, create_user
+from accounts.services.api_keys import create_api_key
+from accounts.services.users import create_user
 from inference.catalog import sync_models
 from llamagpu.lib.redis_client import sync_client
 from llamagpu.supervisor.valkey import EmbeddedValkey, find_server

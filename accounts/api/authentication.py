@@ -8,7 +8,7 @@ from rest_framework.request import Request
 
 from accounts.api_keys import MARK
 from accounts.models import ApiKey, User
-from accounts.services import authenticate_key
+from accounts.services.api_keys import authenticate_key
 
 _KEY_PARAMETERS = {"api_key", "apikey", "key", "access_token", "token"}
 

@@ -45,6 +45,15 @@ class Scope(StrEnum):
     ADMIN = "admin"
 
 
+class LimitGroup(StrEnum):
+    """Which of a caller's rates a view counts against: its `limit_group`, else SYSTEM."""
+
+    INFERENCE = "inference"
+    BATCH = "batch"
+    PLUGINS = "plugins"
+    SYSTEM = "system"
+
+
 @dataclass(frozen=True, slots=True)
 class Access:
     """One right: the caller's role must grant it and the caller's key, if any, must carry the scope."""
@@ -72,7 +81,12 @@ Declaration = Rule | Mapping[str, Rule]
 
 INFER = Access(Resource.INFERENCE, Action.WRITE, Scope.INFER)
 READ_MODELS = Access(Resource.MODELS, Action.READ, Scope.MODELS_READ)
+WRITE_MODELS = Access(Resource.MODELS, Action.WRITE, Scope.MODELS_WRITE)
 READ_MONITORING = Access(Resource.MONITORING, Action.READ, Scope.METRICS)
+#: Users, roles, others' keys, limits and configuration are the system's configuration.
+READ_SYSTEM = Access(Resource.SYSTEM_CONFIG, Action.READ, Scope.ADMIN)
+WRITE_SYSTEM = Access(Resource.SYSTEM_CONFIG, Action.WRITE, Scope.ADMIN)
+READ_AUDIT = Access(Resource.SYSTEM_CONFIG, Action.READ, Scope.AUDIT)
 
 
 def declare_access(rule: Declaration) -> Callable[[View], View]:

@@ -51,6 +51,17 @@ class LlamaConfig:
     worker_concurrency: int
     redis_url: str
     embedded_redis: bool
+    # What a caller may take where neither its user nor its role says otherwise; -1 is no limit.
+    rate_inference: int
+    rate_batch: int
+    rate_plugins: int
+    rate_system: int
+    tokens_per_minute: int
+    concurrent_jobs: int
+    daily_tokens: int
+    monthly_tokens: int
+    limits_without_redis: str
+    audit_retention_days: int
 
     @classmethod
     def from_env(cls, env: Env, base_dir: Path) -> LlamaConfig:
@@ -84,6 +95,18 @@ class LlamaConfig:
             worker_concurrency=env.integer("LLAMA_WORKER_CONCURRENCY", 64, low=1, high=1024),
             redis_url=env.text("REDIS_URL") or f"unix://{redis_socket(data_dir)}",
             embedded_redis=not env.is_set("REDIS_URL"),
+            rate_inference=_limit(env, "LLAMA_RATE_INFERENCE", 100),
+            rate_batch=_limit(env, "LLAMA_RATE_BATCH", 10),
+            rate_plugins=_limit(env, "LLAMA_RATE_PLUGINS", 30),
+            rate_system=_limit(env, "LLAMA_RATE_SYSTEM", 300),
+            tokens_per_minute=_limit(env, "LLAMA_TOKENS_PER_MINUTE", -1),
+            concurrent_jobs=_limit(env, "LLAMA_CONCURRENT_JOBS", -1),
+            daily_tokens=_limit(env, "LLAMA_DAILY_TOKENS", -1),
+            monthly_tokens=_limit(env, "LLAMA_MONTHLY_TOKENS", -1),
+            limits_without_redis=env.choice(
+                "LLAMA_LIMITS_WITHOUT_REDIS", "open", ("open", "closed")
+            ),
+            audit_retention_days=env.integer("LLAMA_AUDIT_RETENTION_DAYS", 0, low=0, high=36_500),
         )
 
     @property
@@ -104,6 +127,10 @@ def redis_socket(data_dir: Path) -> Path:
         return path
     digest = hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:16]
     return Path(tempfile.gettempdir()) / f"llamagpu-{os.getuid()}-{digest}" / "valkey.sock"
+
+
+def _limit(env: Env, name: str, default: int) -> int:
+    return env.integer(name, default, low=-1, high=10**15)
 
 
 def _level(choice: str) -> int | None:

@@ -7,7 +7,7 @@ from django.utils import timezone
 
 from accounts.api_keys import checksum, digest_key, generate_key, parse_key
 from accounts.models import ApiKey
-from accounts.services import authenticate_key, create_api_key, revoke_api_key
+from accounts.services.api_keys import authenticate_key, create_api_key, revoke_api_key
 from llamagpu.http.errors import AppError
 from llamagpu.http.permissions import Scope
 from monitoring.models import AuditLog

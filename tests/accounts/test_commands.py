@@ -7,7 +7,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from accounts.models import ApiKey
-from accounts.services import authenticate_key
+from accounts.services.api_keys import authenticate_key
 from tests.conftest import Caller
 
 

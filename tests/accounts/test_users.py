@@ -6,7 +6,7 @@ import pytest
 from django.conf import settings
 
 from accounts.models import Role, User
-from accounts.services import create_user, ensure_first_admin
+from accounts.services.users import create_user, ensure_first_admin
 from llamagpu.http.errors import AppError
 from llamagpu.http.permissions import Action, Resource
 from llamagpu.lib.error_codes import ErrorCode

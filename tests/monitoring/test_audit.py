@@ -5,6 +5,7 @@ from django.db import transaction
 
 from accounts.models import Role
 from monitoring import audit
+from monitoring.audit_actions import AuditAction
 from monitoring.models import AppendOnlyError, AuditLog
 from tests.conftest import Caller
 
@@ -12,7 +13,8 @@ from tests.conftest import Caller
 @pytest.fixture
 def rows(db: None) -> list[AuditLog]:
     role = Role.objects.get(slug="guest")
-    return [audit.record(actor=None, action=f"test.{i}", target=role) for i in range(3)]
+    deeds = (AuditAction.ROLE_CREATED, AuditAction.ROLE_CHANGED, AuditAction.ROLE_DELETED)
+    return [audit.record(actor=None, action=deed, target=role) for deed in deeds]
 
 
 def test_each_row_carries_the_hash_of_the_one_before(rows: list[AuditLog]) -> None:
@@ -33,7 +35,7 @@ def test_a_deed_of_the_system_has_no_actor(rows: list[AuditLog]) -> None:
 
 
 def test_a_row_outlives_its_actor(admin: Caller) -> None:
-    row = audit.record(actor=admin.user, action="test.deed", target=admin.user)
+    row = audit.record(actor=admin.user, action=AuditAction.USER_CHANGED, target=admin.user)
     admin.user.delete()
     kept = AuditLog.objects.get(pk=row.pk)
     assert kept.actor_name == "the-admin"
@@ -54,7 +56,7 @@ def test_rows_are_neither_changed_nor_removed(rows: list[AuditLog]) -> None:
 def test_a_deed_that_fails_leaves_no_row(rows: list[AuditLog]) -> None:
     role = Role.objects.get(slug="guest")
     with pytest.raises(ZeroDivisionError), transaction.atomic():
-        audit.record(actor=None, action="test.undone", target=role)
+        audit.record(actor=None, action=AuditAction.ROLE_CHANGED, target=role)
         raise ZeroDivisionError
-    after = audit.record(actor=None, action="test.next", target=role)
+    after = audit.record(actor=None, action=AuditAction.ROLE_CREATED, target=role)
     assert after.previous_hash == rows[-1].hash

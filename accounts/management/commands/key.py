@@ -9,7 +9,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from accounts.models import ApiKey, User
-from accounts.services import create_api_key, revoke_api_key
+from accounts.services.api_keys import create_api_key, revoke_api_key
 from llamagpu.http.errors import AppError
 
 

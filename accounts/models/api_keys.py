@@ -1,0 +1,60 @@
+"""Keys that act for their owners."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.utils import timezone
+
+from accounts.models.users import User
+from accounts.querysets import ApiKeyQuerySet
+from llamagpu.http.permissions import Scope
+
+
+class ApiKey(models.Model):
+    """A key that acts for its owner. Only its prefix and its digest are kept.
+
+    An empty list means no narrowing: all that the owner may do, every model, every address.
+    """
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="api_keys")
+    name = models.CharField(max_length=100)
+    prefix = models.CharField(max_length=8, unique=True, editable=False)
+    digest = models.CharField(max_length=64, editable=False)
+    scopes = models.JSONField(default=list, blank=True)
+    allowed_models = models.JSONField(default=list, blank=True, help_text="slugs of models")
+    allowed_ips = models.JSONField(
+        default=list, blank=True, help_text="addresses or networks, such as 10.0.0.0/8"
+    )
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+    last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
+    replaces = models.OneToOneField(
+        "self",
+        null=True,
+        blank=True,
+        editable=False,
+        on_delete=models.SET_NULL,
+        related_name="successor",
+    )
+
+    objects = ApiKeyQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-id"]
+        verbose_name = "API key"
+
+    def __str__(self) -> str:
+        return f"lg_{self.prefix}_… ({self.name})"
+
+    @property
+    def is_usable(self) -> bool:
+        """Neither revoked nor past its expiry."""
+        expired = self.expires_at is not None and self.expires_at <= timezone.now()
+        return self.revoked_at is None and not expired
+
+    def has_scope(self, scope: Scope) -> bool:
+        return not self.scopes or scope in self.scopes
+
+    def allows_model(self, slug: str) -> bool:
+        return not self.allowed_models or slug in self.allowed_models

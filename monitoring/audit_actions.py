@@ -1,0 +1,55 @@
+"""Every deed that the audit log knows, as `<noun>.<past participle>`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class AuditAction(StrEnum):
+    """Once released, a value keeps its meaning: old rows carry it for ever."""
+
+    USER_CREATED = "user.created"
+    USER_CHANGED = "user.changed"
+    USER_DELETED = "user.deleted"
+    USER_DEACTIVATED = "user.deactivated"
+    USER_ACTIVATED = "user.activated"
+    PASSWORD_CHANGED = "user.password_changed"  # noqa: S105  the name of a deed
+    SESSIONS_ENDED = "user.sessions_ended"
+    SECOND_FACTOR_ENABLED = "user.second_factor_enabled"
+    SECOND_FACTOR_DISABLED = "user.second_factor_disabled"
+
+    ROLE_CREATED = "role.created"
+    ROLE_CHANGED = "role.changed"
+    ROLE_DELETED = "role.deleted"
+
+    KEY_CREATED = "api_key.created"
+    KEY_CHANGED = "api_key.changed"
+    KEY_ROTATED = "api_key.rotated"
+    KEY_REVOKED = "api_key.revoked"
+
+    LIMITS_CHANGED = "limits.changed"
+    CONFIGURATION_CHANGED = "configuration.changed"
+
+    LOGGED_IN = "session.logged_in"
+    LOGIN_FAILED = "session.login_failed"
+    LOGIN_LOCKED = "session.login_locked"
+    LOGGED_OUT = "session.logged_out"
+
+    MODEL_REGISTERED = "model.registered"
+    MODEL_VANISHED = "model.vanished"
+    MODEL_CHANGED = "model.changed"
+    MODEL_LOADED = "model.loaded"
+    MODEL_UNLOADED = "model.unloaded"
+
+    JOB_READ = "job.read"
+    ACCESS_REFUSED = "access.refused"
+    AUDIT_EXPORTED = "audit.exported"
+    AUDIT_ARCHIVED = "audit.archived"
+
+
+class Outcome(StrEnum):
+    """How the deed went."""
+
+    DONE = "done"
+    REFUSED = "refused"
+    FAILED = "failed"
