@@ -7,6 +7,7 @@ from llamagpu.http import error_views
 
 _api = [
     path("", include("inference.api.urls")),
+    path("", include("accounts.api.urls")),
     path("", include("monitoring.api.urls")),
     path("", include("llamagpu.http.schema")),
 ]
@@ -14,6 +15,7 @@ _api = [
 urlpatterns = [
     path("api/", include(_api)),
     path("api/v1/", include(_api)),
+    path("", include("accounts.urls")),
     path("", include("monitoring.urls")),
     path("admin/", admin.site.urls),
 ]
