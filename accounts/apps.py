@@ -8,4 +8,7 @@ class AccountsConfig(AppConfig):
     verbose_name = "Accounts"
 
     def ready(self) -> None:
+        from accounts import navigation
         from accounts.api import schema  # noqa: F401  registers itself with drf-spectacular
+
+        navigation.register_entries()

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
-from django.urls import URLPattern
+from django.urls import URLPattern, path
 
-urlpatterns: list[URLPattern] = []
+from accounts.views import sign_in
+
+urlpatterns: list[URLPattern] = [
+    path("login/", sign_in.SignInPage.as_view(), name="login"),
+    path("logout/", sign_in.SignOut.as_view(), name="logout"),
+]

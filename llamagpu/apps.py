@@ -10,5 +10,8 @@ class LlamaGpuConfig(AppConfig):
 
     def ready(self) -> None:
         from llamagpu.checks import check_declared_access
+        from llamagpu.http.navigation import NavItem, register
+        from llamagpu.http.permissions import Public
 
         checks.register(check_declared_access, checks.Tags.urls)
+        register(NavItem("API", "braces", "docs", Public("It holds no data."), 80))

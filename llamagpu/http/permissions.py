@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import wraps
 from typing import Any, TypeVar
 
 from rest_framework.permissions import BasePermission
@@ -90,11 +91,17 @@ READ_AUDIT = Access(Resource.SYSTEM_CONFIG, Action.READ, Scope.AUDIT)
 
 
 def declare_access(rule: Declaration) -> Callable[[View], View]:
-    """Marks a function view. The system check `llamagpu.E001` finds those without."""
+    """Marks and guards a function view. The system check `llamagpu.E001` finds those without."""
 
     def mark(view: View) -> View:
-        view.access = rule  # type: ignore[attr-defined]
-        return view
+        @wraps(view)
+        def guarded(request: Any, *args: Any, **kwargs: Any) -> Any:
+            from llamagpu.http.pages import refuse  # which needs the rules above
+
+            return refuse(guarded, request) or view(request, *args, **kwargs)
+
+        guarded.access = rule  # type: ignore[attr-defined]
+        return guarded  # type: ignore[return-value]
 
     return mark
 

@@ -1,0 +1,13 @@
+"""What monitoring adds to the navigation. An entry shows once its page exists."""
+
+from __future__ import annotations
+
+from llamagpu.http.navigation import NavGroup, NavItem, register
+from llamagpu.http.permissions import READ_AUDIT, READ_SYSTEM
+
+
+def register_entries() -> None:
+    """Called when the app is ready."""
+    group = NavGroup.ADMINISTRATION
+    register(NavItem("Audit log", "journal-check", "audit", READ_AUDIT, 20, group))
+    register(NavItem("Settings", "sliders", "system-config", READ_SYSTEM, 30, group))
