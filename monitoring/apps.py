@@ -8,6 +8,8 @@ class MonitoringConfig(AppConfig):
     verbose_name = "Monitoring"
 
     def ready(self) -> None:
-        from monitoring import probes
+        from monitoring import navigation, probes, refusals
 
         probes.register()
+        navigation.register_entries()
+        refusals.register()

@@ -8,6 +8,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
 from llamagpu.http.errors import AppError, error_response, internal_error, request_id_of
+from llamagpu.http.refusals import report_denied
 from llamagpu.lib.error_codes import ErrorCode
 
 _API_PREFIXES = ("/api/", "/v1/", "/livez", "/readyz", "/metrics")
@@ -28,7 +29,9 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
 
 
 def permission_denied(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
-    return _answer(request, AppError(ErrorCode.PERMISSION_DENIED, "Your role does not allow this."))
+    error = AppError(ErrorCode.PERMISSION_DENIED, "Your role does not allow this.")
+    report_denied(request, _view_of(request), error.message)
+    return _answer(request, error)
 
 
 def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
@@ -37,6 +40,12 @@ def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpR
 
 def server_error(request: HttpRequest) -> HttpResponse:
     return _answer(request, internal_error())
+
+
+def _view_of(request: HttpRequest) -> Any:
+    """The view that refused, its class where it has one: what declares the access."""
+    callback = getattr(request.resolver_match, "func", None)
+    return getattr(callback, "view_class", None) or callback
 
 
 def _answer(request: HttpRequest, error: AppError) -> HttpResponse:

@@ -17,6 +17,7 @@ from django.http import Http404, HttpRequest, HttpResponseBase, JsonResponse
 from rest_framework import exceptions
 from rest_framework.response import Response
 
+from llamagpu.http.refusals import report_denied, report_throttled
 from llamagpu.lib.error_codes import ErrorCode
 
 logger = logging.getLogger(__name__)
@@ -99,6 +100,10 @@ def render_exception(exc: Exception, context: Mapping[str, Any]) -> Response:
     if error is None:
         logger.error("unhandled exception in a view", exc_info=exc)
         error = internal_error()
+    if error.code is ErrorCode.PERMISSION_DENIED:
+        report_denied(context["request"], context.get("view"), error.message)
+    elif error.code is ErrorCode.RATE_LIMIT_EXCEEDED:
+        report_throttled(context["request"], error.message)
     headers = error.headers
     challenge = getattr(exc, "auth_header", None)
     if challenge:
