@@ -12,6 +12,9 @@ QUALITY_ARGS ?=
 BIN := .venv/bin
 MANAGE := $(BIN)/python manage.py
 
+# The engine knows no database, and the whole stack starts on a SQLite of its own.
+DATABASE_TESTS := tests --ignore tests/inference/engine --ignore tests/inference/benchmark --ignore tests/e2e
+
 # A stamp carries the hash of what it was made from: a changed pin makes a new stamp necessary.
 hash = $(shell cat $(1) 2>/dev/null | sha256sum | cut -c1-16)
 RUNTIME := .venv/.runtime-$(call hash,requirements.txt constraints.txt Makefile)
@@ -27,10 +30,10 @@ pip_install = $(BIN)/python -m pip install --progress-bar off $(1) 2>.venv/pip.l
   || { cat .venv/pip.log >&2; exit 1; }
 PRODUCTION := LLAMA_PUBLIC_URL=https://llm.example.org LLAMA_TRUSTED_PROXY=true
 
-.PHONY: help setup serve test check lint format typecheck quality clean bench-gpu
+.PHONY: help setup serve test test-postgres check lint format typecheck quality clean bench-gpu
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(RUNTIME) $(ASSETS) ## virtual environment, packages, front-end files, default model, database
 	@$(MANAGE) pull --if-needed
@@ -44,6 +47,10 @@ bench: setup ## speed and memory, beside other engines: make bench BENCH_ARGS="-
 
 test: setup check ## all checks and all tests
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(MAKE) test-postgres
+
+test-postgres: setup $(DEV) ## what touches the database, on a real PostgreSQL server of its own
+	$(BIN)/python -m tests.postgres pytest -n 2 -m database $(DATABASE_TESTS)
 
 check: lint typecheck ## every check that is not a test
 	$(BIN)/lint-imports

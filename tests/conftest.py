@@ -24,6 +24,17 @@ PASSWORD = "correct horse battery staple"
 MODEL = "smollm2-135m-instruct"
 
 
+_DATABASE_FIXTURES = {"db", "transactional_db", "django_db_reset_sequences"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks what uses the database: `make test-postgres` runs it on a PostgreSQL server too."""
+    for item in items:
+        used = _DATABASE_FIXTURES & set(getattr(item, "fixturenames", ()))
+        if used or item.get_closest_marker("django_db"):
+            item.add_marker(pytest.mark.database)
+
+
 @dataclass(frozen=True)
 class Caller:
     """One of the cast with a key: `caller.get(path)`, `caller.post(path, body)`."""
