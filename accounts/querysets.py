@@ -19,6 +19,10 @@ class UserQuerySet(models.QuerySet["User"]):
             return self
         return self.filter(pk=user.pk)
 
+    def with_rights(self) -> UserQuerySet:
+        """Ready for a rights decision without further queries."""
+        return self.select_related("role").prefetch_related("role__permissions")
+
 
 class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
     def visible_to(self, user: Any) -> ApiKeyQuerySet:
