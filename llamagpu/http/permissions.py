@@ -73,7 +73,9 @@ class Public:
 
 @dataclass(frozen=True, slots=True)
 class SignedIn:
-    """Open to every authenticated caller for their own things; keys need no scope."""
+    """Open to every authenticated caller for their own things; `scope` is what a key needs for it."""
+
+    scope: Scope | None = None
 
 
 Rule = Access | Public | SignedIn
@@ -84,6 +86,8 @@ INFER = Access(Resource.INFERENCE, Action.WRITE, Scope.INFER)
 READ_MODELS = Access(Resource.MODELS, Action.READ, Scope.MODELS_READ)
 WRITE_MODELS = Access(Resource.MODELS, Action.WRITE, Scope.MODELS_WRITE)
 READ_MONITORING = Access(Resource.MONITORING, Action.READ, Scope.METRICS)
+#: What only the owner may do, or a key that stands for the owner in everything.
+OWN_ACCOUNT = SignedIn(Scope.ADMIN)
 #: Users, roles, others' keys, limits and configuration are the system's configuration.
 READ_SYSTEM = Access(Resource.SYSTEM_CONFIG, Action.READ, Scope.ADMIN)
 WRITE_SYSTEM = Access(Resource.SYSTEM_CONFIG, Action.WRITE, Scope.ADMIN)
@@ -125,7 +129,7 @@ def allows(rule: Rule | None, user: Any, key: Any) -> bool:
     if rule is None or not user or not user.is_authenticated:
         return False
     if isinstance(rule, SignedIn):
-        return True
+        return rule.scope is None or key is None or key.has_scope(rule.scope)
     granted: bool = user.can(rule.resource, rule.action)
     return granted and (key is None or key.has_scope(rule.scope))
 
