@@ -43,14 +43,19 @@ def generate_key() -> KeyText:
     return KeyText(prefix, body + checksum(prefix, body))
 
 
+def split_key(text: str) -> KeyText | None:
+    """The parts of what has the form of a key, or None. The checksum is not looked at."""
+    match = _PATTERN.fullmatch(text)
+    return KeyText(*match.groups()) if match else None
+
+
 def parse_key(text: str) -> KeyText | None:
     """The parts of a key, or None where the form or the checksum is wrong."""
-    match = _PATTERN.fullmatch(text)
-    if match is None:
+    key = split_key(text)
+    if key is None:
         return None
-    prefix, secret = match.groups()
-    body, check = secret[:-_CHECKSUM_LENGTH], secret[-_CHECKSUM_LENGTH:]
-    return KeyText(prefix, secret) if check == checksum(prefix, body) else None
+    body, check = key.secret[:-_CHECKSUM_LENGTH], key.secret[-_CHECKSUM_LENGTH:]
+    return key if check == checksum(key.prefix, body) else None
 
 
 def checksum(prefix: str, body: str) -> str:

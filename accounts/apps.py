@@ -8,7 +8,8 @@ class AccountsConfig(AppConfig):
     verbose_name = "Accounts"
 
     def ready(self) -> None:
-        from accounts import navigation
+        from accounts import navigation, role_rights
         from accounts.api import schema  # noqa: F401  registers itself with drf-spectacular
 
         navigation.register_entries()
+        role_rights.forget_on_change()

@@ -12,6 +12,7 @@ import pytest
 from django.conf import settings as project_settings
 from django.test import Client
 
+from accounts import failed_attempts, role_rights
 from accounts.models import User
 from accounts.services.api_keys import create_api_key
 from accounts.services.users import create_user
@@ -59,6 +60,14 @@ class Caller:
 def fast_passwords(settings: Any) -> None:
     """Argon2 is slow on purpose; tests/accounts/test_passwords.py sees to the real one."""
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+@pytest.fixture(autouse=True)
+def nothing_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a process remembers of roles and of refused keys must not reach from test to test."""
+    monkeypatch.setattr(role_rights, "LIFETIME", 0.0)
+    monkeypatch.setattr(failed_attempts, "MAX_FAILURES", 1_000_000)
+    monkeypatch.setattr(failed_attempts, "_paused_until", 0.0)
 
 
 @pytest.fixture(scope="session")

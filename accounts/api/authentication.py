@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import re
+
+from rest_framework import exceptions
 from rest_framework.authentication import BaseAuthentication
-from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
 from accounts.api_keys import MARK
 from accounts.models import ApiKey, User
-from accounts.services.api_keys import authenticate_key
+from accounts.services.key_authentication import REFUSAL, WrongAddressError, authenticate_key
+from llamagpu.http.errors import AppError
+from llamagpu.http.origin import current_origin
+from llamagpu.http.refusals import Refusal, report, route_of
+from llamagpu.lib.error_codes import ErrorCode
 
-_KEY_PARAMETERS = {"api_key", "apikey", "key", "access_token", "token"}
+# `key` is not among them: a list may be filtered by the prefix of a key, which is no secret.
+_KEY_PARAMETERS = {"api_key", "apikey", "access_token", "token"}
+_BEARER = re.compile(r"bearer(?:\s+(.*))?", re.IGNORECASE | re.DOTALL)
 
 
 class ApiKeyAuthentication(BaseAuthentication):
@@ -21,25 +29,48 @@ class ApiKeyAuthentication(BaseAuthentication):
     """
 
     def authenticate(self, request: Request) -> tuple[User, ApiKey] | None:
-        for name, value in request.query_params.items():
-            if name.lower() in _KEY_PARAMETERS or str(value).startswith(f"{MARK}_"):
-                raise AuthenticationFailed(
+        for name, values in request.query_params.lists():
+            named = name.lower() in _KEY_PARAMETERS
+            if named or any(str(value).strip().startswith(f"{MARK}_") for value in values):
+                raise exceptions.AuthenticationFailed(
                     "A key in the address is refused: send it as 'Authorization: Bearer <key>'."
                 )
-        text = _key_of(request)
-        if text is None:
+        offered = _keys_of(request)
+        if not offered:
             return None
-        key = authenticate_key(text)
-        if key is None:
-            raise AuthenticationFailed("The API key is unknown, revoked or expired.")
+        # Two different ones would leave open whose rights are meant: as one text, they are no key.
+        text = " ".join(offered)
+        try:
+            key = authenticate_key(text, current_origin.get().peer)
+        except AppError as error:
+            raise _as_refusal(request, error) from error
         return key.user, key
 
     def authenticate_header(self, request: Request) -> str:
         return 'Bearer realm="llamagpu"'
 
 
-def _key_of(request: Request) -> str | None:
-    scheme, _, value = request.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() == "bearer":
-        return value.strip()
-    return request.headers.get("X-API-Key")
+def _keys_of(request: Request) -> set[str]:
+    """What the headers offer as a key, right or wrong; empty where they offer none."""
+    offered = set()
+    authorization = request.headers.get("Authorization", "").strip()
+    if match := _BEARER.fullmatch(authorization):
+        offered.add((match.group(1) or "").strip())
+    elif authorization.startswith(f"{MARK}_"):
+        offered.add(f"Bearer is missing before {MARK}_")
+    if "X-API-Key" in request.headers:
+        offered.add(request.headers["X-API-Key"].strip())
+    return offered
+
+
+def _as_refusal(request: Request, error: AppError) -> exceptions.APIException:
+    """The framework's own exception of the same meaning: only such a one ends its authentication."""
+    if error.code is ErrorCode.RATE_LIMIT_EXCEEDED:
+        throttled = exceptions.Throttled(wait=error.retry_after)
+        throttled.detail = error.message  # type: ignore[assignment]
+        return throttled
+    if isinstance(error, WrongAddressError):
+        method, route = request.method or "", route_of(request)
+        report(Refusal(error.key.user, method, route, "allowed addresses", error.message))
+        return exceptions.PermissionDenied(error.message)
+    return exceptions.AuthenticationFailed(REFUSAL)

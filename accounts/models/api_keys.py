@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+
 from django.db import models
 from django.utils import timezone
 
@@ -58,3 +60,22 @@ class ApiKey(models.Model):
 
     def allows_model(self, slug: str) -> bool:
         return not self.allowed_models or slug in self.allowed_models
+
+    def allows_address(self, peer: str) -> bool:
+        """Whether the key may be used from `peer`, an IP address, or empty where there is none."""
+        if not self.allowed_ips:
+            return True
+        if not peer:
+            return False
+        address = ipaddress.ip_address(peer)
+        # An IPv4 caller of a socket that listens on both kinds shows as `::ffff:a.b.c.d`.
+        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+            address = address.ipv4_mapped
+        return any(address in ipaddress.ip_network(allowed) for allowed in self.allowed_ips)
+
+    @property
+    def state(self) -> str:
+        """`usable`, `revoked` or `expired`."""
+        if self.revoked_at is not None:
+            return "revoked"
+        return "usable" if self.is_usable else "expired"

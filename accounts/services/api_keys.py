@@ -1,27 +1,32 @@
-"""Writes of API keys: one transaction each, its audit row inside."""
+"""Writes of API keys: one transaction each, its audit row inside.
+
+`actor` is who asks, None for the command line. `acting_key` is the key with which they ask, None for
+a session: an Admin's key may do what its owner may, any other one makes no key wider than itself.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from hmac import compare_digest
+from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Q
 from django.utils import timezone
 
-from accounts.api_keys import KeyText, digest_key, generate_key, parse_key
-from accounts.models import ApiKey, User
+from accounts.api_keys import KeyText, digest_key, generate_key
+from accounts.key_settings import check_settings, check_within
+from accounts.models import ApiKey, LimitPolicy, User
 from llamagpu.http.errors import AppError
-from llamagpu.http.permissions import Scope
+from llamagpu.http.permissions import Action, Resource
 from llamagpu.lib.error_codes import ErrorCode
 from monitoring import audit
 from monitoring.audit_actions import AuditAction
 
-_LAST_USED_STEP = timedelta(minutes=1)
-# Compared with where a prefix is unknown, so that both refusals do the same work.
-_NO_DIGEST = "0" * 64
+DEFAULT_GRACE = timedelta(hours=24)
+MAX_GRACE = timedelta(days=30)
+
+_SETTINGS = ("name", "scopes", "allowed_models", "allowed_ips", "expires_at")
 
 
 @transaction.atomic
@@ -31,66 +36,191 @@ def create_api_key(
     user: User,
     name: str,
     scopes: Sequence[str] = (),
+    allowed_models: Sequence[str] = (),
+    allowed_ips: Sequence[str] = (),
     expires_at: datetime | None = None,
+    acting_key: ApiKey | None = None,
 ) -> tuple[ApiKey, KeyText]:
-    """A new key and its plain text, which exists nowhere else. Raises AppError INVALID_INPUT."""
-    unknown = sorted(set(scopes) - {scope.value for scope in Scope})
-    if unknown:
-        known = ", ".join(scope.value for scope in Scope)
-        raise AppError(ErrorCode.INVALID_INPUT, f"scopes: '{unknown[0]}' is not one of {known}")
-    if not name.strip() or len(name) > 100:
-        raise AppError(ErrorCode.INVALID_INPUT, "name: must have 1 to 100 characters")
-    text = generate_key()
-    key = ApiKey.objects.create(
-        user=user,
-        name=name,
-        prefix=text.prefix,
-        digest=digest_key(text, settings.API_KEY_PEPPER),
-        scopes=sorted(set(scopes)),
-        expires_at=expires_at,
+    """A new key of `user` and its plain text, which exists nowhere else.
+
+    An empty list narrows nothing. Raises AppError: INVALID_INPUT for a setting that cannot be, or a
+    scope beyond the owner's role; PERMISSION_DENIED for another's key without the right to manage it.
+    """
+    _check_actor(actor, user)
+    chosen = check_settings(
+        user,
+        {
+            "name": name,
+            "scopes": scopes,
+            "allowed_models": allowed_models,
+            "allowed_ips": allowed_ips,
+            "expires_at": expires_at,
+        },
     )
+    _check_bound(actor, acting_key, chosen)
+    if not user.is_active:
+        raise AppError(ErrorCode.CONFLICT, f"user: '{user.username}' is deactivated")
+    key, text = _insert(user, chosen)
     audit.record(
         actor=actor,
         action=AuditAction.KEY_CREATED,
         target=key,
-        data={"owner": user.username, "prefix": key.prefix, "scopes": key.scopes},
+        data=_identity(key),
+        after=describe_settings(key),
     )
     return key, text
 
 
 @transaction.atomic
+def change_api_key(
+    *,
+    actor: User | None,
+    key: ApiKey,
+    changes: Mapping[str, Any],
+    acting_key: ApiKey | None = None,
+) -> ApiKey:
+    """The key with `changes` to name, scopes, allowed_models, allowed_ips or expires_at.
+
+    What is not named stays. Raises AppError as `create_api_key` does, and CONFLICT for a key that
+    has ended.
+    """
+    _check_actor(actor, key.user)
+    current = _lock_usable(key)
+    checked = check_settings(current.user, changes)
+    before = describe_settings(current)
+    for field, value in checked.items():
+        setattr(current, field, value)
+    _check_bound(actor, acting_key, _settings_of(current))
+    after = describe_settings(current)
+    changed = [field for field in _SETTINGS if before[field] != after[field]]
+    if changed:
+        current.save(update_fields=changed)
+        audit.record(
+            actor=actor,
+            action=AuditAction.KEY_CHANGED,
+            target=current,
+            data=_identity(current),
+            before={field: before[field] for field in changed},
+            after={field: after[field] for field in changed},
+        )
+    return current
+
+
+@transaction.atomic
+def rotate_api_key(
+    *,
+    actor: User | None,
+    key: ApiKey,
+    grace: timedelta = DEFAULT_GRACE,
+    acting_key: ApiKey | None = None,
+) -> tuple[ApiKey, KeyText]:
+    """A new key with the settings and limits of `key`, which ends after `grace`; zero ends it at once.
+
+    Raises AppError INVALID_INPUT for an impossible grace, CONFLICT for a key that has ended or has
+    been rotated already, PERMISSION_DENIED as `create_api_key` does.
+    """
+    if not timedelta(0) <= grace <= MAX_GRACE:
+        most = int(MAX_GRACE.total_seconds())
+        raise AppError(ErrorCode.INVALID_INPUT, f"grace_seconds: must be 0 to {most}")
+    _check_actor(actor, key.user)
+    old = _lock_usable(key)
+    _check_bound(actor, acting_key, _settings_of(old))
+    successor = ApiKey.objects.filter(replaces=old).first()
+    if successor is not None:
+        raise AppError(
+            ErrorCode.CONFLICT, f"This key has been rotated already, to lg_{successor.prefix}_…"
+        )
+    now = timezone.now()
+    new, text = _insert(old.user, _settings_of(old), replaces=old)
+    _copy_limits(old, new)
+    before = describe_settings(old)
+    if grace:
+        old.expires_at = min(filter(None, (old.expires_at, now + grace)))
+    else:
+        old.revoked_at = now
+    old.save(update_fields=["expires_at", "revoked_at"])
+    audit.record(
+        actor=actor,
+        action=AuditAction.KEY_ROTATED,
+        target=old,
+        data={**_identity(old), "successor": new.prefix, "grace_seconds": grace.total_seconds()},
+        before={"expires_at": before["expires_at"]},
+        after={"expires_at": describe_settings(old)["expires_at"], "revoked": not grace},
+    )
+    return new, text
+
+
+@transaction.atomic
 def revoke_api_key(*, actor: User | None, key: ApiKey) -> ApiKey:
-    """Ends a key at once. Revoking it again changes nothing."""
+    """Ends a key at once. Revoking it again changes nothing. Raises AppError PERMISSION_DENIED."""
+    _check_actor(actor, key.user)
     changed = ApiKey.objects.filter(pk=key.pk, revoked_at=None).update(revoked_at=timezone.now())
     if changed:
-        audit.record(
-            actor=actor, action=AuditAction.KEY_REVOKED, target=key, data={"prefix": key.prefix}
-        )
+        audit.record(actor=actor, action=AuditAction.KEY_REVOKED, target=key, data=_identity(key))
     key.refresh_from_db(fields=["revoked_at"])
     return key
 
 
-def authenticate_key(text: str) -> ApiKey | None:
-    """The usable key that `text` spells, its owner and rights loaded; else None.
-
-    An unknown key and a wrong one do the same work and get the same answer.
-    """
-    parsed = parse_key(text)
-    if parsed is None:
-        return None
-    key = ApiKey.objects.with_owner().filter(prefix=parsed.prefix).first()
-    digest = digest_key(parsed, settings.API_KEY_PEPPER)
-    matches = compare_digest(digest, key.digest if key else _NO_DIGEST)
-    if key is None or not matches or not key.is_usable or not key.user.is_active:
-        return None
-    _note_use(key)
-    return key
+def describe_settings(key: ApiKey) -> dict[str, Any]:
+    """What can be chosen about `key`, JSON-ready."""
+    expires_at = key.expires_at.isoformat() if key.expires_at else None
+    return {**_settings_of(key), "expires_at": expires_at}
 
 
-def _note_use(key: ApiKey) -> None:
-    """At most one write a minute and key."""
-    now = timezone.now()
-    if key.last_used_at is not None and now - key.last_used_at < _LAST_USED_STEP:
+def _settings_of(key: ApiKey) -> dict[str, Any]:
+    return {field: getattr(key, field) for field in _SETTINGS}
+
+
+def _identity(key: ApiKey) -> dict[str, str]:
+    return {"owner": key.user.username, "prefix": key.prefix}
+
+
+def _insert(
+    user: User, chosen: Mapping[str, Any], replaces: ApiKey | None = None
+) -> tuple[ApiKey, KeyText]:
+    text = generate_key()
+    key = ApiKey.objects.create(
+        user=user,
+        prefix=text.prefix,
+        digest=digest_key(text, settings.API_KEY_PEPPER),
+        replaces=replaces,
+        **chosen,
+    )
+    return key, text
+
+
+def _copy_limits(old: ApiKey, new: ApiKey) -> None:
+    """A limit that an Admin gave to a key is not shed by rotating the key."""
+    policy = LimitPolicy.objects.filter(api_key=old).first()
+    if policy is not None:
+        policy.pk = None
+        policy._state.adding = True
+        policy.api_key = new
+        policy.save()
+
+
+def _lock_usable(key: ApiKey) -> ApiKey:
+    """The row as it is now, held until the transaction ends."""
+    current = ApiKey.objects.select_for_update().get(pk=key.pk)
+    current.user = key.user
+    if not current.is_usable:
+        state = "revoked" if current.revoked_at else "expired"
+        raise AppError(ErrorCode.CONFLICT, f"This key is {state}: make a new one.")
+    return current
+
+
+def _check_actor(actor: User | None, owner: User) -> None:
+    if actor is None or actor.pk == owner.pk or _manages_all(actor):
         return
-    stale = Q(last_used_at=None) | Q(last_used_at__lte=now - _LAST_USED_STEP)
-    ApiKey.objects.filter(stale, pk=key.pk).update(last_used_at=now)
+    raise AppError(ErrorCode.PERMISSION_DENIED, "Only an Admin manages the keys of others.")
+
+
+def _check_bound(
+    actor: User | None, acting_key: ApiKey | None, settings: Mapping[str, Any]
+) -> None:
+    if acting_key is not None and not (actor is not None and _manages_all(actor)):
+        check_within(settings, acting_key)
+
+
+def _manages_all(actor: User) -> bool:
+    return actor.can(Resource.SYSTEM_CONFIG, Action.WRITE)

@@ -35,6 +35,7 @@ _DRF_CODES: tuple[tuple[type[Exception], ErrorCode], ...] = (
     (exceptions.NotAcceptable, ErrorCode.NOT_ACCEPTABLE),
     (exceptions.UnsupportedMediaType, ErrorCode.UNSUPPORTED_MEDIA_TYPE),
     (exceptions.ParseError, ErrorCode.INVALID_INPUT),
+    (exceptions.Throttled, ErrorCode.RATE_LIMIT_EXCEEDED),
     (RequestDataTooBig, ErrorCode.CONTENT_TOO_LARGE),
     (SuspiciousOperation, ErrorCode.INVALID_INPUT),
 )

@@ -7,7 +7,8 @@ from django.utils import timezone
 
 from accounts.api_keys import checksum, digest_key, generate_key, parse_key
 from accounts.models import ApiKey
-from accounts.services.api_keys import authenticate_key, create_api_key, revoke_api_key
+from accounts.services.api_keys import create_api_key, revoke_api_key
+from accounts.services.key_authentication import authenticate_key, find_key
 from llamagpu.http.errors import AppError
 from llamagpu.http.permissions import Scope
 from monitoring.models import AuditLog
@@ -51,7 +52,7 @@ def test_only_prefix_and_digest_are_stored(member: Caller) -> None:
 
 
 def test_the_right_key_finds_its_owner(member: Caller) -> None:
-    found = authenticate_key(member.key)
+    found = find_key(member.key)
     assert found is not None
     assert found.user == member.user
 
@@ -61,12 +62,12 @@ def test_a_right_prefix_with_a_wrong_secret_is_refused(member: Caller) -> None:
     body = "A" * 37
     forged = f"lg_{prefix}_{body}{checksum(prefix, body)}"
     assert parse_key(forged) is not None
-    assert authenticate_key(forged) is None
+    assert find_key(forged) is None
 
 
 @pytest.mark.django_db
 def test_an_unknown_key_is_refused() -> None:
-    assert authenticate_key(str(generate_key())) is None
+    assert find_key(str(generate_key())) is None
 
 
 @pytest.mark.parametrize(
@@ -74,12 +75,12 @@ def test_an_unknown_key_is_refused() -> None:
 )
 @pytest.mark.django_db
 def test_what_is_no_key_is_refused(text: str) -> None:
-    assert authenticate_key(text) is None
+    assert find_key(text) is None
 
 
 def test_a_revoked_key_is_refused_at_once(member: Caller) -> None:
     revoke_api_key(actor=None, key=ApiKey.objects.get())
-    assert authenticate_key(member.key) is None
+    assert find_key(member.key) is None
 
 
 def test_revoking_twice_is_audited_once(member: Caller) -> None:
@@ -91,22 +92,22 @@ def test_revoking_twice_is_audited_once(member: Caller) -> None:
 
 def test_an_expired_key_is_refused(member: Caller) -> None:
     ApiKey.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
-    assert authenticate_key(member.key) is None
+    assert find_key(member.key) is None
 
 
 def test_the_key_of_an_inactive_owner_is_refused(member: Caller) -> None:
     member.user.is_active = False
     member.user.save()
-    assert authenticate_key(member.key) is None
+    assert find_key(member.key) is None
 
 
 def test_last_use_is_written_at_most_once_a_minute(member: Caller) -> None:
-    authenticate_key(member.key)
+    authenticate_key(member.key, "")
     first = ApiKey.objects.get().last_used_at
-    authenticate_key(member.key)
+    authenticate_key(member.key, "")
     assert ApiKey.objects.get().last_used_at == first
     ApiKey.objects.update(last_used_at=first - timedelta(minutes=2))
-    authenticate_key(member.key)
+    authenticate_key(member.key, "")
     assert ApiKey.objects.get().last_used_at >= first
 
 

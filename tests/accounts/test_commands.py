@@ -7,7 +7,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from accounts.models import ApiKey
-from accounts.services.api_keys import authenticate_key
+from accounts.services.key_authentication import find_key
 from tests.conftest import Caller
 
 
@@ -19,7 +19,7 @@ def run(*arguments: str) -> str:
 
 def test_key_create_prints_the_key_alone(member: Caller) -> None:
     said = run("key", "create", "--user", member.user.username, "--name", "mine")
-    key = authenticate_key(said.strip())
+    key = find_key(said.strip())
     assert said.count("\n") == 1
     assert key is not None
     assert key.name == "mine"
@@ -50,7 +50,7 @@ def test_key_list_never_shows_a_secret(member: Caller) -> None:
 
 def test_key_revoke_ends_the_key(member: Caller) -> None:
     run("key", "revoke", member.key.split("_")[1])
-    assert authenticate_key(member.key) is None
+    assert find_key(member.key) is None
     with pytest.raises(CommandError, match="no key"):
         run("key", "revoke", "nothing0")
 

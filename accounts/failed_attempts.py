@@ -1,0 +1,79 @@
+"""Counts refused keys per peer address, so that nobody can try them without end.
+
+Redis counts for all web processes together. While it is away nothing is counted and keys still work:
+a key has 220 random bits, so the count guards the machine's work rather than the keys.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import time
+
+import redis
+from django.conf import settings
+
+from llamagpu.lib.redis_client import sync_client
+
+logger = logging.getLogger(__name__)
+
+#: Refused keys that one address may send in `WINDOW` seconds, which begin with the first of them.
+MAX_FAILURES = 20
+WINDOW = 60
+# After Redis has failed it is not asked for as long: a server that hangs must not slow every call.
+_PAUSE = 5.0
+_IPV6_SUBSCRIBER = 64
+
+_paused_until = 0.0
+
+
+def wait_before_next(peer: str) -> int:
+    """Seconds until keys from `peer` are looked at again; 0 where they are now.
+
+    `peer` is an IP address; an empty one (a unix socket) is not counted, since all would share it.
+    """
+    global _paused_until
+    if not peer or time.monotonic() < _paused_until:
+        return 0
+    name = _counter(peer)
+    client = sync_client(settings.REDIS_URL)
+    try:
+        count = client.get(name)
+        if count is None or int(count) < MAX_FAILURES:
+            return 0
+        return max(1, int(client.ttl(name)))
+    except redis.RedisError as error:
+        _paused_until = time.monotonic() + _PAUSE
+        logger.warning("refused keys are not counted, Redis does not answer: %s", error)
+        return 0
+
+
+def note_failure(peer: str) -> None:
+    """Count one refused key."""
+    global _paused_until
+    if not peer or time.monotonic() < _paused_until:
+        return
+    name = _counter(peer)
+    try:
+        pipeline = sync_client(settings.REDIS_URL).pipeline(transaction=True)
+        pipeline.incr(name)
+        pipeline.expire(name, WINDOW, nx=True)
+        count, _ = pipeline.execute()
+    except redis.RedisError as error:
+        _paused_until = time.monotonic() + _PAUSE
+        logger.warning("a refused key was not counted, Redis does not answer: %s", error)
+        return
+    if count == MAX_FAILURES:
+        logger.warning("%s sent %d refused keys: no more are looked at for now", peer, count)
+
+
+def _counter(peer: str) -> str:
+    """One counter an IPv4 address, or an IPv6 network of the size that one subscriber has."""
+    address = ipaddress.ip_address(peer)
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.ipv4_mapped is not None:
+            address = address.ipv4_mapped
+        else:
+            network = ipaddress.IPv6Network((int(address), _IPV6_SUBSCRIBER), strict=False)
+            return f"lg:refused_keys:{network}"
+    return f"lg:refused_keys:{address}"
