@@ -20,6 +20,7 @@ class ErrorCode(StrEnum):
     CONTENT_TOO_LARGE = "CONTENT_TOO_LARGE"
     UNSUPPORTED_MEDIA_TYPE = "UNSUPPORTED_MEDIA_TYPE"
     RATE_LIMIT_EXCEEDED = "RATE_LIMIT_EXCEEDED"
+    QUOTA_EXCEEDED = "QUOTA_EXCEEDED"
     QUEUE_FULL = "QUEUE_FULL"
     CANCELLED = "CANCELLED"
     INTERNAL_ERROR = "INTERNAL_ERROR"
@@ -49,6 +50,7 @@ _HTTP_STATUS: dict[ErrorCode, int] = {
     ErrorCode.CONTENT_TOO_LARGE: 413,
     ErrorCode.UNSUPPORTED_MEDIA_TYPE: 415,
     ErrorCode.RATE_LIMIT_EXCEEDED: 429,
+    ErrorCode.QUOTA_EXCEEDED: 429,
     ErrorCode.QUEUE_FULL: 429,
     # The caller asked for the end, so nobody waits for this answer; 499 is the proxies' custom.
     ErrorCode.CANCELLED: 499,
