@@ -4,6 +4,7 @@ The defaults are safe for one machine: no debug pages, loopback only, secrets ma
 `LLAMA_PUBLIC_URL=https://…` turns on what a public deployment needs (`manage.py check --deploy`).
 """
 
+from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -14,10 +15,12 @@ from llamagpu.lib.config import LlamaConfig
 from llamagpu.lib.env import Env, EnvError
 from llamagpu.lib.log_format import logging_config
 from llamagpu.lib.redis_urls import broker_url
+from llamagpu.lib.sign_in_config import SignInConfig
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 _env = Env()
 LLAMA = LlamaConfig.from_env(_env, BASE_DIR)
+SIGN_IN = SignInConfig.from_env(_env)
 _public = urlsplit(LLAMA.public_url)
 _https = _public.scheme == "https"
 
@@ -46,6 +49,9 @@ INSTALLED_APPS = [
     "rest_framework",
     "drf_spectacular",
     "drf_spectacular_sidecar",
+    "axes",
+    "django_otp",
+    "django_otp.plugins.otp_totp",
     "llamagpu",
     "monitoring",
     "accounts",
@@ -113,7 +119,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # ------------------------------------------------------------------ people and sessions
 AUTH_USER_MODEL = "accounts.User"
-AUTHENTICATION_BACKENDS = ["accounts.backends.RoleBackend"]
+AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "accounts.backends.RoleBackend"]
 PASSWORD_HASHERS = [
     "django.contrib.auth.hashers.Argon2PasswordHasher",
     "django.contrib.auth.hashers.PBKDF2PasswordHasher",
@@ -129,6 +135,28 @@ AUTH_PASSWORD_VALIDATORS = [
 ]
 LOGIN_URL = "/login/"
 LOGIN_REDIRECT_URL = "/"
+SESSION_ENGINE = "accounts.sessions"
+SESSION_COOKIE_AGE = SIGN_IN.session_idle
+PASSWORD_RESET_TIMEOUT = 3600
+AXES_HANDLER = "accounts.login_guard.LoginGuard"
+AXES_FAILURE_LIMIT = SIGN_IN.attempts
+AXES_COOLOFF_TIME = timedelta(seconds=SIGN_IN.cooldown)
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_CLIENT_IP_CALLABLE = "accounts.login_guard.address_of"
+AXES_USERNAME_CALLABLE = "accounts.login_guard.name_of"
+AXES_RESET_ON_SUCCESS = True
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False  # or whoever tries on keeps a name locked
+AXES_DISABLE_ACCESS_LOG = True  # the audit log tells it
+AXES_VERBOSE = False
+AXES_SENSITIVE_PARAMETERS = ["username", "ip_address", "csrfmiddlewaretoken", "code", "next"]
+SILENCED_SYSTEM_CHECKS = ["axes.W002"]  # its middleware: the sign-in page answers by itself
+OTP_TOTP_ISSUER = "LLaMA GPU"
+if SIGN_IN.mail is not None:
+    EMAIL_HOST, EMAIL_PORT = SIGN_IN.mail.host, SIGN_IN.mail.port
+    EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = SIGN_IN.mail.user, SIGN_IN.mail.password
+    EMAIL_USE_TLS, EMAIL_USE_SSL = SIGN_IN.mail.tls, SIGN_IN.mail.ssl
+    EMAIL_TIMEOUT = 20
+    DEFAULT_FROM_EMAIL = SIGN_IN.mail.sender
 SESSION_COOKIE_SAMESITE = "Lax"
 CSRF_COOKIE_SAMESITE = "Lax"
 

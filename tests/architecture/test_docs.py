@@ -14,7 +14,11 @@ SETTING = re.compile(r'"((?:LLAMA|DJANGO)_[A-Z_]+|DATABASE_URL|REDIS_URL)"')
 
 
 def settings_in_the_code() -> set[str]:
-    files = (ROOT / "llamagpu" / "settings.py", ROOT / "llamagpu" / "lib" / "config.py")
+    files = (
+        ROOT / "llamagpu" / "settings.py",
+        ROOT / "llamagpu" / "lib" / "config.py",
+        ROOT / "llamagpu" / "lib" / "sign_in_config.py",
+    )
     names = {name for path in files for name in SETTING.findall(path.read_text())}
     return names - {"DJANGO_SETTINGS_MODULE"}
 
