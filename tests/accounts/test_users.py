@@ -1,12 +1,9 @@
 from __future__ import annotations
 
-import stat
-
 import pytest
-from django.conf import settings
 
 from accounts.models import Role, User
-from accounts.services.users import create_user, ensure_first_admin
+from accounts.services.users import create_user
 from llamagpu.http.errors import AppError
 from llamagpu.http.permissions import Action, Resource
 from llamagpu.lib.error_codes import ErrorCode
@@ -100,35 +97,3 @@ def test_making_a_user_is_audited_with_its_actor(admin: Caller) -> None:
     row = AuditLog.objects.get(action="user.created", target_id=str(user.pk))
     assert row.actor_name == admin.user.username
     assert row.data == {"role": "guest"}
-
-
-@pytest.mark.django_db
-def test_the_first_admin_gets_a_random_password_in_a_private_file() -> None:
-    outcome = ensure_first_admin()
-    path = outcome.password_file
-    assert outcome.created
-    assert path is not None
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    admin = User.objects.get(username="admin")
-    assert admin.check_password(path.read_text().strip())
-    assert admin.role.slug == "admin"
-
-
-@pytest.mark.django_db
-def test_the_first_admin_is_made_once() -> None:
-    first = ensure_first_admin()
-    again = ensure_first_admin()
-    assert not again.created
-    assert again.password_file == first.password_file
-    assert User.objects.count() == 1
-
-
-@pytest.mark.django_db
-def test_a_given_password_is_used_and_written_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    path = settings.LLAMA.data_dir / "initial_admin_password"
-    path.unlink(missing_ok=True)
-    monkeypatch.setattr(settings, "INITIAL_ADMIN_PASSWORD", PASSWORD)
-    outcome = ensure_first_admin()
-    assert outcome.password_file is None
-    assert not path.exists()
-    assert User.objects.get().check_password(PASSWORD)

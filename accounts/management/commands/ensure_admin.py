@@ -8,7 +8,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from accounts.services.users import ensure_first_admin
+from accounts.services.first_admin import ensure_first_admin
 from llamagpu.http.errors import AppError
 
 
