@@ -124,7 +124,8 @@ def _register(slug: str, fields: dict[str, Any]) -> bool:
         return False
     for name in changed:
         setattr(model, name, fields[name])
-    model.save()
+    if changed:  # these columns alone: what is wanted of the model may change at the same moment
+        model.save(update_fields=[*changed, "updated_at"])
     action = AuditAction.MODEL_REGISTERED if created else AuditAction.MODEL_CHANGED
     audit.record(actor=None, action=action, target=model, data={"slug": slug})
     return True

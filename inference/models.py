@@ -5,17 +5,22 @@ from __future__ import annotations
 import uuid
 
 from django.conf import settings
+from django.core.validators import MinValueValidator
 from django.db import models
 from django.utils import timezone
 
 from inference.querysets import InferenceJobQuerySet, ModelQuerySet
-from inference.states import JobState, ModelState
+from inference.states import DesiredState, JobState, ModelState
+
+#: As `keep_alive`: never unloaded for want of requests.
+FOR_EVER = -1
 
 
 class Model(models.Model):
     """A model that this installation knows. `path` is under the model root.
 
     Whether it is loaded is not kept here: workers report it while they live (`inference.presence`).
+    Whether it shall be is: `inference.model_control` writes it, workers follow it.
     """
 
     slug = models.CharField(max_length=128, unique=True)
@@ -35,6 +40,29 @@ class Model(models.Model):
     context_length = models.IntegerField()
     vocab_size = models.IntegerField()
     sha256 = models.CharField(max_length=64, blank=True)
+
+    is_enabled = models.BooleanField(default=True, help_text="a disabled model is not served")
+    is_pinned = models.BooleanField(
+        default=False, help_text="stays loaded, however long nobody asks for it"
+    )
+    keep_alive = models.IntegerField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(FOR_EVER)],
+        help_text="seconds without a request after which it is unloaded; -1: never; "
+        "empty: never where it was loaded by hand, else LLAMA_KEEP_ALIVE",
+    )
+    desired_state = models.CharField(
+        max_length=16,
+        default=DesiredState.AUTOMATIC.value,
+        editable=False,
+        choices=[(state.value, state.value) for state in DesiredState],
+    )
+    load_options = models.JSONField(default=dict, editable=False)
+    generation = models.PositiveIntegerField(
+        default=0, editable=False, help_text="raised to have the engines of before end"
+    )
+
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     updated_at = models.DateTimeField(auto_now=True)
 
@@ -42,9 +70,29 @@ class Model(models.Model):
 
     class Meta:
         ordering = ["slug"]
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(keep_alive__gte=FOR_EVER), name="keep_alive_or_for_ever"
+            ),
+        ]
 
     def __str__(self) -> str:
         return self.slug
+
+    def is_wanted(self, default_slug: str) -> bool:
+        """Whether workers load it without being asked by a request, and bring it back."""
+        if self.desired_state == DesiredState.AUTOMATIC:
+            return self.slug == default_slug
+        return self.desired_state == DesiredState.READY
+
+    def idle_limit(self, default_slug: str, default_seconds: int) -> int | None:
+        """Seconds without a request after which workers unload it; None: never."""
+        if self.is_pinned or (self.slug == default_slug and self.is_wanted(default_slug)):
+            return None
+        seconds = self.keep_alive
+        if seconds is None:
+            seconds = FOR_EVER if self.desired_state == DesiredState.READY else default_seconds
+        return None if seconds == FOR_EVER else seconds
 
 
 class InferenceJob(models.Model):

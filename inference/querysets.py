@@ -19,8 +19,18 @@ class ModelQuerySet(models.QuerySet["Model"]):
         """All models for who may read models, else none."""
         return self if user.can(Resource.MODELS, Action.READ) else self.none()
 
+    def allowed_by(self, key: Any) -> ModelQuerySet:
+        """Narrowed to the models that `key` lists; not narrowed by a session (None) or an open key."""
+        if key is None or not key.allowed_models:
+            return self
+        return self.filter(slug__in=key.allowed_models)
+
     def available(self) -> ModelQuerySet:
         return self.filter(state=ModelState.AVAILABLE)
+
+    def servable(self) -> ModelQuerySet:
+        """What lies on the disk and is not disabled."""
+        return self.available().filter(is_enabled=True)
 
 
 class InferenceJobQuerySet(models.QuerySet["InferenceJob"]):

@@ -40,7 +40,19 @@ class ModelState(StrEnum):
     AVAILABLE = "available"
     LOADING = "loading"
     READY = "ready"
+    UNLOADING = "unloading"
     FAILED = "failed"
+
+
+class DesiredState(StrEnum):
+    """What people want of a model. `automatic`: the default model is loaded at start, others at need.
+
+    `ready` loads it and brings it back; `unloaded` ends it until a request needs it again.
+    """
+
+    AUTOMATIC = "automatic"
+    READY = "ready"
+    UNLOADED = "unloaded"
 
 
 def sources_of(state: JobState) -> tuple[str, ...]:
