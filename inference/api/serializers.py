@@ -151,13 +151,16 @@ class StreamInferSerializer(InferSerializer):
         return value
 
 
-def read_call(serializer: InferSerializer, user: Any) -> GenerationCall:
-    """The checked call. Raises ValidationError, PermissionDenied or AppError, all before any write."""
+def read_call(serializer: InferSerializer, user: Any, key: Any) -> GenerationCall:
+    """The checked call of `user`, who came with `key`, or with a session (None).
+
+    Raises ValidationError, PermissionDenied or AppError, all before any write.
+    """
     serializer.is_valid(raise_exception=True)
     fields = dict(serializer.validated_data)
     if fields["priority"] > 0 and not user.can(Resource.MODELS, Action.WRITE):
         raise PermissionDenied("priority: only who may manage models may go before others.")
-    model = find_model(fields.get("model") or settings.LLAMA.default_model, user)
+    model = find_model(fields.get("model") or settings.LLAMA.default_model, user, key)
     prompt = Prompt(
         text=fields.get("text"),
         messages=tuple(ChatMessage(**message) for message in fields["messages"])
@@ -186,9 +189,10 @@ def read_params(fields: dict[str, Any]) -> SamplingParams:
     return SamplingParams(**{name: values[name] for name in names if name in values})
 
 
-def find_model(slug: str, user: Any) -> Model:
-    """Raises AppError MODEL_NOT_FOUND, also for a model that the caller may not see."""
-    model = Model.objects.visible_to(user).available().filter(slug=slug).first()
+def find_model(slug: str, user: Any, key: Any) -> Model:
+    """Raises AppError MODEL_NOT_FOUND, also for a model that the user may not see or `key` not use."""
+    models = Model.objects.visible_to(user).allowed_by(key)
+    model = models.available().filter(slug=slug).first()
     if model is None:
         raise AppError(ErrorCode.MODEL_NOT_FOUND, f"There is no model '{slug}'.")
     return model

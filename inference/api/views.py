@@ -84,7 +84,7 @@ class ModelsView(APIView):
 
     @extend_schema(operation_id="list_models", responses=OpenApiTypes.OBJECT)
     def get(self, request: Request) -> Response:
-        models = describe_models(Model.objects.visible_to(request.user))
+        models = describe_models(Model.objects.visible_to(request.user).allowed_by(request.auth))
         return Response({"success": True, "count": len(models), "models": models})
 
 
@@ -95,7 +95,7 @@ class ModelView(APIView):
 
     @extend_schema(operation_id="read_model", responses=OpenApiTypes.OBJECT)
     def get(self, request: Request, slug: str) -> Response:
-        model = find_model(slug, request.user)
+        model = find_model(slug, request.user, request.auth)
         (described,) = describe_models(Model.objects.filter(pk=model.pk))
         return Response({"success": True, "model": described})
 
@@ -120,7 +120,7 @@ def awaiting(view: Callable[..., HttpResponseBase]) -> Callable[..., Any]:
 def _submit(
     request: Request, serializer_class: type[InferSerializer], *, is_streamed: bool
 ) -> GenerationJob:
-    call = read_call(serializer_class(data=request.data), request.user)
+    call = read_call(serializer_class(data=request.data), request.user, request.auth)
     engines = [engine for worker in admit() for engine in worker.engines]
     limit = context_length(call.model, engines)
     check_fits(call.model, call.prompt, call.params.max_tokens, limit)
