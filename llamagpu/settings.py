@@ -52,6 +52,7 @@ INSTALLED_APPS = [
     "axes",
     "django_otp",
     "django_otp.plugins.otp_totp",
+    "django_ratelimit",
     "llamagpu",
     "monitoring",
     "accounts",
@@ -194,6 +195,27 @@ USE_TZ = True
 
 # ------------------------------------------------------------------ Redis and Celery
 REDIS_URL = LLAMA.redis_url
+CACHES = {
+    "default": {
+        "BACKEND": "django_redis.cache.RedisCache",
+        "LOCATION": REDIS_URL,
+        "KEY_PREFIX": "lg:cache",
+        "OPTIONS": {
+            "SERIALIZER": "django_redis.serializers.json.JSONSerializer",
+            # A Redis that is away is an error: what uses the cache decides what holds then.
+            "IGNORE_EXCEPTIONS": False,
+            "SOCKET_CONNECT_TIMEOUT": 2,
+            "SOCKET_TIMEOUT": 2,
+            # Callers beyond that many wait for their turn: an error would leave them uncounted.
+            "CONNECTION_POOL_CLASS": "redis.BlockingConnectionPool",
+            "CONNECTION_POOL_KWARGS": {
+                "max_connections": 64,
+                "timeout": 5,
+                "health_check_interval": 25,
+            },
+        },
+    }
+}
 CELERY_BROKER_URL = broker_url(REDIS_URL)
 CELERY_TASK_DEFAULT_QUEUE = "inference"
 CELERY_TASK_IGNORE_RESULT = True  # answers travel in the job's stream
@@ -228,6 +250,7 @@ REST_FRAMEWORK = {
         "rest_framework.authentication.SessionAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["llamagpu.http.permissions.DeclaredAccess"],
+    "DEFAULT_THROTTLE_CLASSES": ["accounts.limits.CallerThrottle"],
     "DEFAULT_PARSER_CLASSES": ["llamagpu.http.parsers.StrictJSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import subprocess
 import time
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from django.conf import settings as project_settings
 from django.db import connection
 from django.test import Client
 
-from accounts import failed_attempts, role_rights
+from accounts import failed_attempts, limit_policies, limits, role_rights
 from accounts.models import User
 from accounts.services.api_keys import create_api_key
 from accounts.services.users import create_user
@@ -80,6 +81,14 @@ def nothing_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(role_rights, "LIFETIME", 0.0)
     monkeypatch.setattr(failed_attempts, "MAX_FAILURES", 1_000_000)
     monkeypatch.setattr(failed_attempts, "_paused_until", 0.0)
+    monkeypatch.setattr(limit_policies, "LIFETIME", 0.0)
+    monkeypatch.setattr(limits, "_away_until", 0.0)
+
+
+@pytest.fixture(autouse=True)
+def fresh_counters(settings: Any) -> None:
+    """Users of two tests have the same ids: what one has called must not count for the other."""
+    settings.RATELIMIT_CACHE_PREFIX = f"rl:{secrets.token_hex(4)}:"
 
 
 @pytest.fixture(scope="session")

@@ -32,7 +32,7 @@ from inference.services import submit_job
 from inference.status import describe_models
 from llamagpu.http.database import release_connections
 from llamagpu.http.errors import request_id_of
-from llamagpu.http.permissions import INFER, READ_MODELS
+from llamagpu.http.permissions import INFER, READ_MODELS, LimitGroup
 
 
 class PendingAnswer(HttpResponse):
@@ -47,6 +47,7 @@ class InferView(APIView):
     """POST /api/infer"""
 
     access = INFER
+    limit_group = LimitGroup.INFERENCE
 
     @extend_schema(
         operation_id="infer", request=PlainInferSerializer, responses=OpenApiTypes.OBJECT
@@ -59,6 +60,7 @@ class StreamInferView(APIView):
     """POST /api/stream_infer"""
 
     access = INFER
+    limit_group = LimitGroup.INFERENCE
     renderer_classes = [JSONRenderer, EventStreamRenderer]
 
     @extend_schema(
