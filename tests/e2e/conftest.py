@@ -47,6 +47,9 @@ class Stack:
             "LLAMA_MODEL_PATH": str(MODEL_ROOT),
             "LLAMA_PORT": str(self.port),
             "LLAMA_OPTIMIZATION_LEVEL": level,
+            # One caller sends more than a person would.
+            "LLAMA_RATE_INFERENCE": "-1",
+            "LLAMA_RATE_SYSTEM": "-1",
         }
         self.process = subprocess.Popen(
             [sys.executable, "manage.py", "serve", "--no-pull"],
