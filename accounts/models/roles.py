@@ -42,6 +42,10 @@ class RolePermission(models.Model):
         ordering = ["role_id", "id"]
         constraints = [
             models.UniqueConstraint(fields=["role", "resource"], name="one_cell_per_resource"),
+            models.CheckConstraint(
+                condition=models.Q(can_read=True) | models.Q(can_write=False),
+                name="who_may_write_may_read",
+            ),
         ]
 
     def __str__(self) -> str:
