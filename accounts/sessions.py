@@ -23,10 +23,10 @@ class SessionStore(DatabaseStore):
     """Stands in SESSION_ENGINE. SESSION_COOKIE_AGE is the idle limit."""
 
     def load(self) -> dict[str, Any]:
-        return self._use(self._get_session_from_db())
+        return self._use(self._get_session_from_db())  # type: ignore[attr-defined]
 
     async def aload(self) -> dict[str, Any]:
-        return self._use(await self._aget_session_from_db())
+        return self._use(await self._aget_session_from_db())  # type: ignore[attr-defined]
 
     def _use(self, row: Any) -> dict[str, Any]:
         if row is None:

@@ -17,6 +17,8 @@ class AuditAction(StrEnum):
     SESSIONS_ENDED = "user.sessions_ended"
     SECOND_FACTOR_ENABLED = "user.second_factor_enabled"
     SECOND_FACTOR_DISABLED = "user.second_factor_disabled"
+    RECOVERY_CODES_MADE = "user.recovery_codes_made"
+    IDENTITY_LINKED = "user.identity_linked"
 
     ROLE_CREATED = "role.created"
     ROLE_CHANGED = "role.changed"

@@ -15,11 +15,11 @@ _API_PREFIXES = ("/api/", "/v1/", "/livez", "/readyz", "/metrics")
 
 
 def bad_request(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
-    return _answer(request, AppError(ErrorCode.INVALID_INPUT, "The request cannot be understood."))
+    return answer(request, AppError(ErrorCode.INVALID_INPUT, "The request cannot be understood."))
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
-    return _answer(
+    return answer(
         request,
         AppError(
             ErrorCode.PERMISSION_DENIED,
@@ -31,15 +31,15 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
 def permission_denied(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
     error = AppError(ErrorCode.PERMISSION_DENIED, "Your role does not allow this.")
     report_denied(request, _view_of(request), error.message)
-    return _answer(request, error)
+    return answer(request, error)
 
 
 def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
-    return _answer(request, AppError(ErrorCode.NOT_FOUND, "There is nothing at this address."))
+    return answer(request, AppError(ErrorCode.NOT_FOUND, "There is nothing at this address."))
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    return _answer(request, internal_error())
+    return answer(request, internal_error())
 
 
 def _view_of(request: HttpRequest) -> Any:
@@ -48,7 +48,8 @@ def _view_of(request: HttpRequest) -> Any:
     return getattr(callback, "view_class", None) or callback
 
 
-def _answer(request: HttpRequest, error: AppError) -> HttpResponse:
+def answer(request: HttpRequest, error: AppError) -> HttpResponse:
+    """`error` as the envelope for programs, as a page for people; with its headers."""
     if request.path.startswith(_API_PREFIXES) or not request.accepts("text/html"):
         return error_response(request, error)
     status = error.code.http_status
@@ -57,4 +58,7 @@ def _answer(request: HttpRequest, error: AppError) -> HttpResponse:
         "message": error.message,
         "request_id": request_id_of(request),
     }
-    return render(request, "llamagpu/error.html", context, status=status)
+    response = render(request, "llamagpu/error.html", context, status=status)
+    for name, value in error.headers.items():
+        response.headers[name] = value
+    return response

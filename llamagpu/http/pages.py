@@ -14,16 +14,27 @@ from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
 from django.shortcuts import resolve_url
 from django.views import View
 
+from llamagpu.http import error_views
+from llamagpu.http.errors import AppError
 from llamagpu.http.permissions import Declaration, Public, allows, rule_for
 
 
 class PageView(View):
-    """A page of the portal. Subclasses set `access`; only sessions count, a key opens no page."""
+    """A page of the portal. Subclasses set `access`; only sessions count, a key opens no page.
+
+    An AppError that a handler lets through becomes an error page.
+    """
 
     access: Declaration
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        return refuse(self, request) or super().dispatch(request, *args, **kwargs)
+        refusal = refuse(self, request)
+        if refusal is not None:
+            return refusal
+        try:
+            return super().dispatch(request, *args, **kwargs)
+        except AppError as error:
+            return error_views.answer(request, error)
 
 
 def refuse(view: object, request: HttpRequest) -> HttpResponseBase | None:
