@@ -2,6 +2,7 @@
 
 What can go wrong while a caller waits, and what happens then:
 - the caller leaves: the job is marked for cancellation at once;
+- the caller loses the right to it (key, account, session, role): the same, and the caller is told;
 - Redis goes away: reading goes on where it stopped, until the deadline;
 - no worker lives for `WORKER_GRACE` seconds, or the deadline passes without an end: the job is
   settled from here and the caller gets an error.
@@ -21,6 +22,7 @@ from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.db import Error as DatabaseError
 
+from accounts.rights_watch import Holder, watch_rights
 from inference.admission import find_workers
 from inference.protocol import ErrorEvent, GenerationJob, StreamEvent
 from inference.services import abandon_job, request_cancel
@@ -42,20 +44,28 @@ _clients: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, redis.asyncio.Red
 )
 
 
-async def follow(job: GenerationJob) -> AsyncIterator[tuple[str, StreamEvent] | None]:
+async def follow(
+    job: GenerationJob, holder: Holder
+) -> AsyncIterator[tuple[str, StreamEvent] | None]:
     """Yields (entry id, event) up to exactly one terminal event; None when there is no news.
 
-    A consumer that stops early, by cancellation or by closing the iterator, cancels the job.
+    Ends with an error once `holder` has lost the right to the job. A consumer that stops early, by
+    cancellation or by closing the iterator, cancels the job.
     """
     ended = False
-    try:
-        async for item in _events_or_verdict(job):
-            ended = item is not None and is_terminal(item[1])
-            yield item
-    finally:
-        if not ended:
-            # Not awaited: this may run while the task is being torn down.
-            asyncio.get_running_loop().run_in_executor(None, _cancel_quietly, job.job_id)
+    # Cancelling makes the worker end the stream, which wakes the reader below before its next look.
+    with watch_rights(holder, on_lost=lambda _: _cancel_soon(job)) as rights:
+        try:
+            async for item in _events_or_verdict(job):
+                if rights.lost is not None:
+                    event = ErrorEvent(rights.lost.code, rights.lost.message)
+                    yield f"{job.attempt}-0", event
+                    return
+                ended = item is not None and is_terminal(item[1])
+                yield item
+        finally:
+            if not ended:
+                _cancel_soon(job)
 
 
 async def _events_or_verdict(
@@ -102,6 +112,11 @@ def _client() -> redis.asyncio.Redis:
     if loop not in _clients:
         _clients[loop] = async_client(settings.REDIS_URL)
     return _clients[loop]
+
+
+def _cancel_soon(job: GenerationJob) -> None:
+    """Not awaited: this may run while the task is being torn down."""
+    asyncio.get_running_loop().run_in_executor(None, _cancel_quietly, job.job_id)
 
 
 def _cancel_quietly(job_id: str) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
 
+from accounts.rights_watch import Holder
 from inference.protocol import (
     DoneEvent,
     ErrorEvent,
@@ -34,9 +35,9 @@ _RETRY_HINT_MS = 1000
 _HEARTBEAT_AFTER = 10.0
 
 
-async def collect(request: HttpRequest, job: GenerationJob) -> HttpResponse:
+async def collect(request: HttpRequest, job: GenerationJob, holder: Holder) -> HttpResponse:
     """Wait for the end of `job` and answer with it. Leaving early (cancellation) ends the job."""
-    async for item in follow(job):
+    async for item in follow(job, holder):
         if item is None:
             continue
         event = item[1]
@@ -47,17 +48,19 @@ async def collect(request: HttpRequest, job: GenerationJob) -> HttpResponse:
     raise AssertionError("follow() ended without a terminal event")
 
 
-def stream(request: HttpRequest, job: GenerationJob) -> StreamingHttpResponse:
+def stream(request: HttpRequest, job: GenerationJob, holder: Holder) -> StreamingHttpResponse:
     """The tokens of `job` as Server-Sent Events, from the first one on."""
     return StreamingHttpResponse(
-        _sse_events(request, job), content_type="text/event-stream", headers=_SSE_HEADERS
+        _sse_events(request, job, holder), content_type="text/event-stream", headers=_SSE_HEADERS
     )
 
 
-async def _sse_events(request: HttpRequest, job: GenerationJob) -> AsyncIterator[str]:
+async def _sse_events(
+    request: HttpRequest, job: GenerationJob, holder: Holder
+) -> AsyncIterator[str]:
     yield f"retry: {_RETRY_HINT_MS}\n\n"
     position, sent_at = -1, time.monotonic()
-    async for item in follow(job):
+    async for item in follow(job, holder):
         if item is None:
             if time.monotonic() - sent_at >= _HEARTBEAT_AFTER:
                 sent_at = time.monotonic()

@@ -15,6 +15,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from accounts.rights_watch import Holder, holder_of
 from inference.admission import admit
 from inference.api import responses
 from inference.api.renderers import EventStreamRenderer
@@ -32,15 +33,17 @@ from inference.services import submit_job
 from inference.status import describe_models
 from llamagpu.http.database import release_connections
 from llamagpu.http.errors import request_id_of
+from llamagpu.http.origin import current_origin
 from llamagpu.http.permissions import INFER, READ_MODELS, LimitGroup
 
 
 class PendingAnswer(HttpResponse):
     """A job was queued: the event loop waits for it, and this thread is free again."""
 
-    def __init__(self, job: GenerationJob) -> None:
+    def __init__(self, job: GenerationJob, holder: Holder) -> None:
         super().__init__()
         self.job = job
+        self.holder = holder
 
 
 class InferView(APIView):
@@ -53,7 +56,8 @@ class InferView(APIView):
         operation_id="infer", request=PlainInferSerializer, responses=OpenApiTypes.OBJECT
     )
     def post(self, request: Request) -> HttpResponseBase:
-        return PendingAnswer(_submit(request, PlainInferSerializer, is_streamed=False))
+        job = _submit(request, PlainInferSerializer, is_streamed=False)
+        return PendingAnswer(job, _holder_of(request, job))
 
 
 class StreamInferView(APIView):
@@ -70,7 +74,7 @@ class StreamInferView(APIView):
     )
     def post(self, request: Request) -> HttpResponseBase:
         job = _submit(request, StreamInferSerializer, is_streamed=True)
-        return responses.stream(request._request, job)
+        return responses.stream(request._request, job, _holder_of(request, job))
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         if isinstance(response, Response):  # an error, whatever the client asked for
@@ -113,7 +117,7 @@ def awaiting(view: Callable[..., HttpResponseBase]) -> Callable[..., Any]:
     async def serve(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         response = await run(request, *args, **kwargs)
         if isinstance(response, PendingAnswer):
-            return await responses.collect(request, response.job)
+            return await responses.collect(request, response.job, response.holder)
         return response
 
     return serve
@@ -139,3 +143,9 @@ def _submit(
     )
     release_connections()
     return job
+
+
+def _holder_of(request: Request, job: GenerationJob) -> Holder:
+    """The caller, whose rights are watched for as long as the answer takes."""
+    peer = current_origin.get().peer
+    return holder_of(request.user, request.auth, INFER, peer=peer, model=job.model)
