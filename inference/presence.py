@@ -19,7 +19,11 @@ _NAMES = "lg:workers"
 
 @dataclass(frozen=True, slots=True)
 class EngineReport:
-    """One engine process. `state` is loading, ready or failed; bytes; counts are of now."""
+    """One engine process. `state` is loading, ready, unloading or failed; bytes; counts are of now.
+
+    `generation` is the model row's at the time of its start, `held_bytes` what it may come to hold,
+    `idle_for` the seconds since its last request.
+    """
 
     model: str
     state: ModelState
@@ -39,14 +43,32 @@ class EngineReport:
     prompt_tokens_total: int = 0
     generation_tokens_total: int = 0
     restarts: int = 0
+    generation: int = 0
+    held_bytes: int = 0
+    idle_for: float = 0.0
     capabilities: dict[str, Any] = field(default_factory=dict)
     # All figures of the engine's last `Stats`, by their names there.
     metrics: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
+class Freed:
+    """The last engine of a model that a worker ended on demand: host memory that its process held.
+
+    `generation` is the model row's that asked for it.
+    """
+
+    generation: int
+    num_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerReport:
-    """One worker. `instance` changes at every start of the same name."""
+    """One worker. `instance` changes at every start of the same name.
+
+    `generations` are those of the model rows that it has taken up; `memory_limit` is what all its
+    engines may hold, `memory_available` what its machine has left, in bytes; None where unknown.
+    """
 
     name: str
     instance: str
@@ -57,6 +79,10 @@ class WorkerReport:
     concurrency: int
     engines: tuple[EngineReport, ...] = ()
     rejected_backends: dict[str, str] = field(default_factory=dict)
+    generations: dict[str, int] = field(default_factory=dict)
+    freed: dict[str, Freed] = field(default_factory=dict)
+    memory_limit: int | None = None
+    memory_available: int | None = None
 
 
 def announce(client: SyncRedis, report: WorkerReport) -> None:

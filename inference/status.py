@@ -8,7 +8,6 @@ from datetime import timedelta
 from typing import Any
 
 import redis
-from django.conf import settings
 from django.db.models import Count
 from django.utils import timezone
 
@@ -18,6 +17,7 @@ from inference.presence import EngineReport, WorkerReport
 from inference.prompts import context_length
 from inference.states import ModelState
 from llamagpu.lib.percentiles import percentiles
+from monitoring.configuration import current
 from monitoring.health import ProbeFailedError, register_probe
 from monitoring.snapshot import register_section
 
@@ -41,8 +41,9 @@ def probe_worker() -> str:
 
 
 def probe_default_model() -> str:
-    slug = settings.LLAMA.default_model
-    if not Model.objects.available().filter(slug=slug).exists():
+    slug = current().default_model
+    model = Model.objects.available().filter(slug=slug).first()
+    if model is None:
         raise ProbeFailedError(f"'{slug}' is not among the models: run manage.py pull")
     engines = [engine for engine in _engines(_workers()) if engine.model == slug]
     if any(engine.state is ModelState.READY for engine in engines):
@@ -52,6 +53,8 @@ def probe_default_model() -> str:
         raise ProbeFailedError(f"'{slug}' could not be loaded: the worker's log says why")
     if engines:
         raise ProbeFailedError(f"'{slug}' is loading ({engines[0].progress:.0%})")
+    if not model.is_wanted(slug):
+        return f"'{slug}' was unloaded and is loaded again at need"
     raise ProbeFailedError(f"'{slug}' is loaded by no worker")
 
 
@@ -114,7 +117,12 @@ def _describe(model: Model, engines: list[EngineReport]) -> dict[str, Any]:
         "num_parameters": model.num_parameters,
         "size": model.weight_bytes,
         "context_length": context_length(model, engines),
-        "is_default": model.slug == settings.LLAMA.default_model,
+        "is_default": model.slug == current().default_model,
+        "enabled": model.is_enabled,
+        "pinned": model.is_pinned,
+        "keep_alive": model.keep_alive,
+        "desired_state": model.desired_state,
+        "load_options": model.load_options,
         "state": str(best.state) if best else model.state,
         "loaded": bool(best and best.state is ModelState.READY),
         "progress": best.progress if best and best.state is ModelState.LOADING else None,

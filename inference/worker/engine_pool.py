@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from inference.presence import EngineReport
-from inference.protocol import Load, Stats
+import psutil
+
+from inference.presence import EngineReport, Freed
+from inference.protocol import Load
 from inference.states import ModelState
-from inference.wire import to_builtins
 from inference.worker.engine_process import (
     ENGINE_COMMAND,
     EngineDiedError,
@@ -20,71 +20,114 @@ from inference.worker.engine_process import (
     EngineProcess,
 )
 from inference.worker.memory_share import grant
+from inference.worker.seat import Seat
 from llamagpu.lib.error_codes import ErrorCode
 
 logger = logging.getLogger(__name__)
 
 #: Loads a big model from a slow disk; a job's own deadline is usually shorter.
 LOAD_TIMEOUT = 600.0
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
-_STABLE_AFTER = 60.0
 _DEATH_POLL = 0.1
 _START_RETRY = 5.0
-_MAX_CRASHES = 5
 
 
-@dataclass(slots=True)
-class _Seat:
-    """The place of one model: its process of now and the crashes that led here."""
+@dataclass(frozen=True, slots=True)
+class LoadOrder:
+    """What to load for a model, and the generation of the row that says so."""
 
-    process: EngineProcess
-    crashes: deque[float] = field(default_factory=lambda: deque(maxlen=_MAX_CRASHES))
-    restarts: int = 0
-    retry_at: float = 0.0
+    load: Load
+    generation: int = 0
 
 
 class EnginePool:
-    """`load_for(slug)` says what to load for a model; it raises EngineLoadError for an unknown one.
+    """`order_for(slug)` says what to load for a model; it raises EngineLoadError for an unknown one.
 
     All engines together may hold `memory_limit` bytes of host memory.
     """
 
     def __init__(
         self,
-        load_for: Callable[[str], Load],
+        order_for: Callable[[str], LoadOrder],
         command: Sequence[str] = ENGINE_COMMAND,
         memory_limit: int | None = None,
     ) -> None:
-        self._load_for = load_for
-        self._memory_limit = memory_limit
+        self._order_for = order_for
+        self.memory_limit = memory_limit
         self._command = command
-        self._seats: dict[str, _Seat] = {}
+        self._seats: dict[str, Seat] = {}
         self._kept: set[str] = set()
+        self._freed: dict[str, Freed] = {}
+        self._rejected: dict[str, str] = {}
         self._lock = threading.Lock()
         self._is_closed = False
 
     def keep(self, slug: str) -> None:
-        """Load a model now and bring it back whenever its process dies."""
+        """Load a model now and bring it back whenever its process ends."""
         with self._lock:
+            if slug in self._kept:
+                return
             self._kept.add(slug)
         self._revive(slug)
+
+    def release(self, slug: str) -> None:
+        """The opposite of `keep`; what runs goes on."""
+        with self._lock:
+            self._kept.discard(slug)
 
     def get(self, slug: str, timeout: float = LOAD_TIMEOUT) -> EngineProcess:
         """The engine of a model, ready. Raises EngineLoadError.
 
-        One that could not load stays failed for a pause; one that died is waited for.
+        One that could not load stays failed for a pause; one that died, or is being unloaded, is
+        waited for.
         """
         give_up_at = time.monotonic() + timeout
         while True:
             process = self._ensure(slug)
             try:
+                if process.is_leaving:
+                    raise EngineDiedError(slug)
                 process.wait_ready(max(0.0, give_up_at - time.monotonic()))
+                process.touch()
                 return process
             except EngineDiedError as error:
                 if time.monotonic() >= give_up_at:
-                    message = f"The engine of '{slug}' died and is not back in time."
+                    message = f"The engine of '{slug}' went away and is not back in time."
                     raise EngineLoadError(ErrorCode.MODEL_LOAD_FAILED, message) from error
                 time.sleep(_DEATH_POLL)
+
+    def unload(
+        self,
+        slug: str,
+        *,
+        drain_timeout: float,
+        generation: int,
+        idle_for: float | None = None,
+    ) -> bool:
+        """Begin to end the engine of a model; False where there is none to end.
+
+        Its requests have `drain_timeout` seconds; those cut off begin again on the engine that they
+        thereby ask for. With `idle_for`, only an engine without a request for so many seconds. The
+        memory that it gave back is told under `generation`.
+        """
+        with self._lock:
+            seat = self._seats.get(slug)
+            if seat is None or seat.process.is_leaving or self._is_closed:
+                return False
+            if idle_for is not None and not seat.is_idle_for(idle_for):
+                return False
+            seat.process.is_leaving = True
+        threading.Thread(
+            target=self._leave,
+            args=(slug, seat, drain_timeout, generation),
+            name=f"unload-{slug}",
+            daemon=True,
+        ).start()
+        return True
+
+    def generations(self) -> dict[str, int]:
+        """The models with an engine here, and the generation of each."""
+        with self._lock:
+            return {slug: seat.generation for slug, seat in self._seats.items()}
 
     def ask_stats(self) -> None:
         for process in self._processes():
@@ -93,15 +136,19 @@ class EnginePool:
     def reports(self) -> tuple[EngineReport, ...]:
         with self._lock:
             seats = list(self._seats.items())
-        return tuple(_report(slug, seat) for slug, seat in seats)
+        return tuple(seat.report(slug) for slug, seat in seats)
+
+    def freed(self) -> dict[str, Freed]:
+        """What the last unloading of each model has given back."""
+        with self._lock:
+            return dict(self._freed)
 
     def rejected_backends(self) -> dict[str, str]:
-        """Why each backend was passed over, as the engines found."""
-        found: dict[str, str] = {}
+        """Why each backend was passed over, as the engines found, also those that are gone."""
         for process in self._processes():
             if process.info:
-                found |= process.info.rejected_backends
-        return found
+                self._rejected |= process.info.rejected_backends
+        return dict(self._rejected)
 
     def close(self, drain_timeout: float) -> None:
         """Let running requests end for `drain_timeout` seconds, then end every process."""
@@ -109,8 +156,7 @@ class EnginePool:
             self._is_closed = True
         processes = self._processes()
         threads = [
-            threading.Thread(target=_close_one, args=(process, drain_timeout))
-            for process in processes
+            threading.Thread(target=_end, args=(process, drain_timeout)) for process in processes
         ]
         for thread in threads:
             thread.start()
@@ -127,20 +173,40 @@ class EnginePool:
             if self._is_closed:
                 raise EngineLoadError(ErrorCode.NO_WORKER, "The worker is shutting down.")
             seat = self._seats.get(slug)
-            if seat and seat.process.state is not ModelState.FAILED:
+            if seat and (seat.process.is_leaving or seat.process.state is not ModelState.FAILED):
                 return seat.process
             if seat and time.monotonic() < seat.retry_at:
                 return (
                     seat.process
                 )  # failed lately: its error is the answer until the pause is over
             others = [seat.process for name, seat in self._seats.items() if name != slug]
-            load = grant(self._load_for(slug), self._memory_limit, others)
+            order = self._order_for(slug)
+            load = grant(order.load, self.memory_limit, others)
             process = EngineProcess(slug, load, self._note_exit, self._command)
             if seat is None:
-                self._seats[slug] = _Seat(process)
+                self._seats[slug] = Seat(process, order.generation)
             else:
-                seat.process, seat.restarts = process, seat.restarts + 1
+                seat.process, seat.generation = process, order.generation
+                seat.restarts += 1
             return process
+
+    def _leave(self, slug: str, seat: Seat, drain_timeout: float, generation: int) -> None:
+        """Ends one engine, in a thread of its own."""
+        process = seat.process
+
+        def note(num_bytes: int) -> None:
+            with self._lock:
+                self._freed[slug] = Freed(generation, num_bytes)
+
+        _end(process, drain_timeout, note)
+        process.wait_gone()
+        with self._lock:
+            had_failed = self._seats.get(slug) is seat  # long ago: no exit was left to note
+            if had_failed:
+                del self._seats[slug]
+        logger.info("'%s' is unloaded", slug)
+        if had_failed:
+            self._revive(slug)
 
     def _note_exit(self, process: EngineProcess) -> None:
         """Runs in the dead process's reader thread."""
@@ -148,15 +214,11 @@ class EnginePool:
             seat = self._seats.get(process.slug)
             if self._is_closed or seat is None or seat.process is not process:
                 return
-            now = time.monotonic()
-            if now - process.started_at > _STABLE_AFTER:
-                seat.crashes.clear()
-            seat.crashes.append(now)
-            # The first crash is mended at once: callers are waiting for a retry.
-            pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** (len(seat.crashes) - 1))
-            if len(seat.crashes) == 1 and process.info is not None:
+            if process.is_leaving:
+                del self._seats[process.slug]
                 pause = 0.0
-            seat.retry_at = now + pause
+            else:
+                pause = seat.note_crash()
             wanted = process.slug in self._kept
         if wanted:
             self._revive_after(pause, process.slug)
@@ -168,6 +230,9 @@ class EnginePool:
 
     def _revive(self, slug: str) -> None:
         """Start a kept model's process, or try again later while it cannot even be started."""
+        with self._lock:
+            if slug not in self._kept:
+                return
         try:
             self._ensure(slug)
         except EngineLoadError as error:
@@ -177,48 +242,29 @@ class EnginePool:
             self._revive_after(_START_RETRY, slug)
 
 
-def _close_one(process: EngineProcess, drain_timeout: float) -> None:
+def _end(
+    process: EngineProcess,
+    drain_timeout: float,
+    note_memory: Callable[[int], None] = lambda num_bytes: None,
+) -> None:
+    """Let a process's requests end, then the process. What it held until then is told."""
     if process.state is ModelState.READY and not process.drain(drain_timeout):
         logger.warning("the engine of '%s' had to be cut off", process.slug)
+    note_memory(_family_bytes(process.pid))
     process.stop()
 
 
-def _report(slug: str, seat: _Seat) -> EngineReport:
-    process = seat.process
-    info, stats = process.info, process.stats
-    report = EngineReport(
-        model=slug,
-        state=process.state,
-        progress=process.progress.fraction,
-        stage=process.progress.stage,
-        error=process.error.message if process.error else "",
-        pid=process.pid,
-        restarts=seat.restarts,
-    )
-    if info is None or process.state is not ModelState.READY:
-        return report
-    return EngineReport(
-        model=slug,
-        state=process.state,
-        progress=1.0,
-        pid=process.pid,
-        backend=info.backend,
-        device=info.device,
-        dtype=info.dtype,
-        max_model_len=info.max_model_len,
-        num_slots=info.num_slots,
-        num_running=stats.num_running if stats else 0,
-        num_waiting=stats.num_waiting if stats else 0,
-        resident_bytes=stats.resident_bytes if stats else 0,
-        kv_cache_usage=stats.kv_cache_usage if stats else 0.0,
-        prompt_tokens_total=stats.prompt_tokens_total if stats else 0,
-        generation_tokens_total=stats.generation_tokens_total if stats else 0,
-        restarts=seat.restarts,
-        capabilities=info.capabilities | _current_level(stats),
-        metrics=to_builtins(stats) if stats else {},
-    )
-
-
-def _current_level(stats: Stats | None) -> dict[str, int]:
-    """An engine gets faster while it serves, so its first description does not hold for good."""
-    return {"optimization_level": stats.optimization_level} if stats else {}
+def _family_bytes(pid: int) -> int:
+    """Host memory that a process and its children hold; 0 where it is gone."""
+    try:
+        process = psutil.Process(pid)
+        family = [process, *process.children(recursive=True)]
+    except psutil.Error:
+        return 0
+    total = 0
+    for member in family:
+        try:
+            total += member.memory_info().rss
+        except psutil.Error:
+            continue  # it has ended meanwhile
+    return total

@@ -100,7 +100,10 @@ class Ticket:
 
 
 class EngineProcess:
-    """Spawns one engine and loads `load.model_path`. Safe to use from many threads."""
+    """Spawns one engine and loads `load.model_path`. Safe to use from many threads.
+
+    `is_leaving` is its owner's word that it is being unloaded: it takes no new request.
+    """
 
     def __init__(
         self,
@@ -116,13 +119,15 @@ class EngineProcess:
         self.info: Loaded | None = None
         self.error: LoadFailed | None = None
         self.stats: Stats | None = None
-        self.started_at = time.monotonic()
+        self.started_at = self._used_at = time.monotonic()
+        self.is_leaving = False
         self._on_exit = on_exit
         self._tickets: dict[str, Ticket] = {}
         self._lock = threading.Lock()
         self._send_lock = threading.Lock()
         self._settled = threading.Event()  # loaded, failed or dead
         self._drained = threading.Event()
+        self._gone = threading.Event()
         self._is_dead = False
         self._channel, theirs = socket.socketpair()
         self._channel.setsockopt(
@@ -144,17 +149,35 @@ class EngineProcess:
     def pid(self) -> int:
         return self._process.pid
 
+    @property
+    def num_open(self) -> int:
+        """Requests that have not had their last event."""
+        return len(self._tickets)
+
+    @property
+    def idle_for(self) -> float:
+        """Seconds since the last sign of use."""
+        return time.monotonic() - self._used_at
+
+    def touch(self) -> None:
+        """Somebody is about to use it."""
+        self._used_at = time.monotonic()
+
+    def wait_gone(self, timeout: float | None = None) -> bool:
+        """Whether the process has ended, within `timeout` seconds, and its owner knows."""
+        return self._gone.wait(timeout)
+
     def wait_ready(self, timeout: float) -> Loaded:
         """What was loaded.
 
         Raises EngineLoadError where that failed or takes over `timeout` seconds, EngineDiedError
-        where the process has ended since.
+        where the process has ended since or was unloaded meanwhile.
         """
         if not self._settled.wait(timeout):
             raise EngineLoadError(
                 ErrorCode.MODEL_LOAD_FAILED, f"'{self.slug}' was not ready in time."
             )
-        if self.info is not None and self._is_dead:
+        if self._is_dead and (self.info is not None or self.is_leaving):
             raise EngineDiedError(self.slug)
         if self.info is None:
             failed = self.error or LoadFailed(
@@ -222,6 +245,7 @@ class EngineProcess:
         elif isinstance(event, Finished | Failed):
             with self._lock:
                 ticket = self._tickets.pop(event.request_id, None)
+            self.touch()
         else:
             self._note(event)
             return
@@ -237,6 +261,7 @@ class EngineProcess:
                 self.progress = event
             case Loaded():
                 self.info, self.state = event, ModelState.READY
+                self.touch()
                 self._settled.set()
             case LoadFailed():
                 # Callers read this: they know the model by its name, not by the server's folders.
@@ -270,6 +295,7 @@ class EngineProcess:
         self._drained.set()
         with self._send_lock:
             self._channel.close()
+        self._gone.set()
 
 
 def engine_environment() -> dict[str, str]:

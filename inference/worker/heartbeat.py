@@ -14,6 +14,7 @@ from django.conf import settings
 
 from inference.presence import WorkerReport, announce, withdraw
 from inference.worker.engine_pool import EnginePool
+from llamagpu.lib.memory import available_bytes
 from llamagpu.lib.redis_client import SyncRedis
 
 logger = logging.getLogger(__name__)
@@ -29,12 +30,14 @@ class Heartbeat:
         instance: str,
         engines: EnginePool,
         num_active: Callable[[], int],
+        generations: Callable[[], dict[str, int]],
     ) -> None:
         self._client = client
         self._worker = worker
         self._instance = instance
         self._engines = engines
         self._num_active = num_active
+        self._generations = generations
         self._started_unix = time.time()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
@@ -62,6 +65,8 @@ class Heartbeat:
                 return
 
     def _report(self) -> WorkerReport:
+        # Read before the engines: whoever sees a generation here sees at least its engines.
+        generations = self._generations()
         return WorkerReport(
             name=self._worker,
             instance=self._instance,
@@ -72,4 +77,8 @@ class Heartbeat:
             concurrency=settings.LLAMA.worker_concurrency,
             engines=self._engines.reports(),
             rejected_backends=self._engines.rejected_backends(),
+            generations=generations,
+            freed=self._engines.freed(),
+            memory_limit=self._engines.memory_limit,
+            memory_available=available_bytes(),
         )

@@ -14,11 +14,14 @@ from inference.worker.engine_process import EngineProcess
 
 
 def grant(load: Load, limit: int | None, others: Iterable[EngineProcess]) -> Load:
-    """`load` with what `others` leave of `limit` bytes as the most that its process may hold."""
+    """`load` with what `others` leave of `limit` bytes as the most that its process may hold.
+
+    A limit of its own that is tighter stays.
+    """
     if limit is None:
         return load
-    left = limit - sum(held_bytes(process) for process in others)
-    return replace(load, max_memory_bytes=max(1, left))
+    left = max(1, limit - sum(held_bytes(process) for process in others))
+    return replace(load, max_memory_bytes=min(left, load.max_memory_bytes or left))
 
 
 def held_bytes(process: EngineProcess) -> int:

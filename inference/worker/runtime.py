@@ -11,17 +11,14 @@ from typing import Any
 
 from celery.signals import worker_init, worker_ready, worker_shutdown, worker_shutting_down
 from django.conf import settings
-from django.db import Error, connections
 
-from inference.models import Model
-from inference.prompts import model_directory
-from inference.protocol import GenerationJob, Load
+from inference.protocol import GenerationJob
 from inference.worker.engine_pool import EnginePool
-from inference.worker.engine_process import EngineLoadError
 from inference.worker.generation import JobRunner
 from inference.worker.heartbeat import Heartbeat
+from inference.worker.load_orders import order_for
 from inference.worker.reaper import Reaper
-from llamagpu.lib.error_codes import ErrorCode
+from inference.worker.reconciler import Reconciler
 from llamagpu.lib.redis_client import sync_client
 from plugins_app.pipeline import Pipeline
 
@@ -36,18 +33,24 @@ class WorkerRuntime:
     def __init__(self, name: str) -> None:
         client = sync_client(settings.REDIS_URL)
         instance = secrets.token_hex(6)
-        self._engines = EnginePool(load_command, memory_limit=settings.LLAMA.max_memory_bytes)
+        self._engines = EnginePool(order_for, memory_limit=settings.LLAMA.max_memory_bytes)
         self._runner = JobRunner(client, name, instance, self._engines, Pipeline())
+        self._reconciler = Reconciler(client, self._engines)
         self._heartbeat = Heartbeat(
-            client, name, instance, self._engines, lambda: self._runner.num_active
+            client,
+            name,
+            instance,
+            self._engines,
+            num_active=lambda: self._runner.num_active,
+            generations=lambda: self._reconciler.generations,
         )
         self._reaper = Reaper(client)
 
     def start(self) -> None:
-        """Report for duty, load the default model, look after forgotten jobs."""
+        """Report for duty, load what is wanted, look after forgotten jobs."""
         self._heartbeat.start()
         self._reaper.start()
-        self._engines.keep(settings.LLAMA.default_model)
+        self._reconciler.start()
 
     def run(self, job: GenerationJob) -> None:
         self._runner.run(job)
@@ -55,39 +58,13 @@ class WorkerRuntime:
     def drain(self) -> None:
         """Stop taking jobs, let running ones end for a few seconds, end the engines."""
         self._runner.drain()
+        self._reconciler.close(_CLOSE_TIMEOUT)
         self._heartbeat.close(_CLOSE_TIMEOUT)
         self._reaper.close(_CLOSE_TIMEOUT)
         self._engines.close(DRAIN_TIMEOUT)
 
     def close(self) -> None:
         self._runner.close(_CLOSE_TIMEOUT)
-
-
-def load_command(slug: str) -> Load:
-    """What an engine process must load for a model. Raises EngineLoadError for an unknown one."""
-    try:
-        model = Model.objects.available().filter(slug=slug).first()
-    except Error as error:
-        message = "The database does not answer."
-        raise EngineLoadError(ErrorCode.BACKEND_UNAVAILABLE, message) from error
-    finally:
-        connections.close_all()
-    if model is None:
-        raise EngineLoadError(ErrorCode.MODEL_NOT_FOUND, f"There is no model '{slug}'.")
-    level = settings.LLAMA.optimization_level
-    return Load(
-        model_path=str(model_directory(model)),
-        backend=settings.LLAMA.backend,
-        num_slots=settings.LLAMA.num_slots,
-        max_model_len=settings.LLAMA.max_model_len,
-        max_waiting=settings.LLAMA.max_queue,
-        cache_dir=str(settings.LLAMA.cache_dir),
-        dtype=settings.LLAMA.dtype,
-        tensor_parallel=settings.LLAMA.tensor_parallel,
-        devices=settings.LLAMA.devices,
-        optimization_level=-1 if level is None else level,
-        upgrade=True,
-    )
 
 
 _runtime: WorkerRuntime | None = None

@@ -49,6 +49,7 @@ class LlamaConfig:
     devices: tuple[int, ...]
     optimization_level: int | None
     worker_concurrency: int
+    keep_alive: int
     redis_url: str
     embedded_redis: bool
     # What a caller may take where neither its user nor its role says otherwise; -1 is no limit.
@@ -93,6 +94,7 @@ class LlamaConfig:
             devices=env.integers("LLAMA_DEVICES", low=0, high=1023),
             optimization_level=_level(env.choice("LLAMA_OPTIMIZATION_LEVEL", "auto", _LEVELS)),
             worker_concurrency=env.integer("LLAMA_WORKER_CONCURRENCY", 64, low=1, high=1024),
+            keep_alive=env.integer("LLAMA_KEEP_ALIVE", 300, low=-1, high=2**31 - 1),
             redis_url=env.text("REDIS_URL") or f"unix://{redis_socket(data_dir)}",
             embedded_redis=not env.is_set("REDIS_URL"),
             rate_inference=_limit(env, "LLAMA_RATE_INFERENCE", 100),

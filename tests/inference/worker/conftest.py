@@ -11,7 +11,7 @@ from inference.models import InferenceJob
 from inference.protocol import GenerationJob, Load, Prompt, SamplingParams, StreamEvent
 from inference.services import message_for
 from inference.stream import JobKeys
-from inference.worker.engine_pool import EnginePool
+from inference.worker.engine_pool import EnginePool, LoadOrder
 from inference.worker.generation import JobRunner
 from plugins_app.pipeline import Pipeline
 from tests import fakes
@@ -20,7 +20,7 @@ from tests.conftest import Caller
 
 @pytest.fixture
 def engines() -> Iterator[EnginePool]:
-    pool = EnginePool(lambda slug: Load(model_path=slug), fakes.COMMAND)
+    pool = EnginePool(lambda slug: LoadOrder(Load(model_path=slug)), fakes.COMMAND)
     yield pool
     pool.close(1.0)
 

@@ -9,7 +9,7 @@ import pytest
 
 from inference.protocol import Load
 from inference.states import ModelState
-from inference.worker.engine_pool import EnginePool
+from inference.worker.engine_pool import EnginePool, LoadOrder
 from inference.worker.memory_share import grant, held_bytes
 from tests import fakes
 from tests.environment import MODEL_ROOT
@@ -47,7 +47,9 @@ def test_an_engine_that_loads_counts_with_what_it_will_reserve() -> None:
 
 
 def test_the_pool_hands_the_shares_out() -> None:
-    pool = EnginePool(lambda slug: Load(model_path=slug), fakes.COMMAND, memory_limit=8 * GIB)
+    pool = EnginePool(
+        lambda slug: LoadOrder(Load(model_path=slug)), fakes.COMMAND, memory_limit=8 * GIB
+    )
     try:
         first = pool.get("first")
         assert first.load.max_memory_bytes == 8 * GIB
@@ -59,7 +61,7 @@ def test_the_pool_hands_the_shares_out() -> None:
 
 
 def test_a_pool_without_a_limit_sets_none() -> None:
-    pool = EnginePool(lambda slug: Load(model_path=slug), fakes.COMMAND)
+    pool = EnginePool(lambda slug: LoadOrder(Load(model_path=slug)), fakes.COMMAND)
     try:
         assert pool.get("first").load.max_memory_bytes == 0
     finally:

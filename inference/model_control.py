@@ -1,0 +1,168 @@
+"""Writes of models: which shall be loaded, how, and for how long.
+
+Each writes the row and its audit entry in one transaction and rings for the workers, who bring their
+engines in step (`inference.worker.reconciler`). What became of it: `inference.model_progress`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.db import transaction
+
+from inference.load_options import LoadOptions
+from inference.model_bell import ring
+from inference.models import FOR_EVER, Model
+from inference.room import check_room
+from inference.states import DesiredState, ModelState
+from llamagpu.http.errors import AppError
+from llamagpu.lib.error_codes import ErrorCode
+from monitoring import audit
+from monitoring.audit_actions import AuditAction
+from monitoring.configuration import current
+
+#: About 68 years: more would overflow the column.
+MAX_KEEP_ALIVE = 2**31 - 1
+_CHANGEABLE = ("is_enabled", "is_pinned", "keep_alive")
+
+
+def load_model(
+    *,
+    actor: Any,
+    model: Model,
+    options: LoadOptions | None = None,
+    changes: Mapping[str, Any] | None = None,
+) -> Model:
+    """Have every worker load `model` and bring it back when its engine dies.
+
+    `options` say how, all of them: what is not given follows the configuration. An engine that runs
+    with other ones is replaced. `changes` may set `keep_alive` and `is_pinned` besides.
+
+    Raises AppError: CONFLICT for a disabled model, MODEL_NOT_FOUND for one that is not on the disk,
+    NO_WORKER, INSUFFICIENT_MEMORY where it will fit no worker, BACKEND_UNAVAILABLE where no worker
+    has the backend or Redis is away, INVALID_INPUT.
+    """
+    chosen = options or LoadOptions()
+    check_room(model, chosen)
+    with transaction.atomic():
+        row = _locked(model)
+        if row.state != ModelState.AVAILABLE:
+            raise AppError(ErrorCode.MODEL_NOT_FOUND, f"The files of '{row.slug}' are not there.")
+        if not row.is_enabled:
+            raise AppError(ErrorCode.CONFLICT, f"'{row.slug}' is disabled: enable it first.")
+        before = _control_of(row)
+        _set(row, changes or {})
+        if row.load_options != chosen.as_row():
+            row.load_options = chosen.as_row()
+            row.generation += 1
+        row.desired_state = DesiredState.READY
+        _save(row, actor, AuditAction.MODEL_LOADED, before)
+    return row
+
+
+@transaction.atomic
+def unload_model(*, actor: Any, model: Model) -> Model:
+    """Have every worker end its engine of `model` and give the memory back.
+
+    Running requests have some seconds to end, those cut off begin again. A request that comes later
+    loads the model once more: to prevent that, disable it.
+    """
+    row = _locked(model)
+    before = _control_of(row)
+    row.desired_state = DesiredState.UNLOADED
+    row.generation += 1
+    _save(row, actor, AuditAction.MODEL_UNLOADED, before)
+    return row
+
+
+@transaction.atomic
+def change_model(*, actor: Any, model: Model, changes: Mapping[str, Any]) -> Model:
+    """Set `is_enabled`, `is_pinned` or `keep_alive` (seconds, -1 for ever, None for the default).
+
+    Disabling ends the model's engines; enabling loads nothing. Raises AppError INVALID_INPUT, and
+    CONFLICT for disabling the default model.
+    """
+    row = _locked(model)
+    before = _control_of(row)
+    was_enabled = row.is_enabled
+    _set(row, changes)
+    if was_enabled and not row.is_enabled:
+        if row.slug == current().default_model:
+            message = f"'{row.slug}' is the default model: name another one before disabling it."
+            raise AppError(ErrorCode.CONFLICT, message)
+        row.desired_state = DesiredState.UNLOADED
+        row.generation += 1
+    if _control_of(row) == before:
+        return row
+    _save(row, actor, AuditAction.MODEL_CHANGED, before)
+    return row
+
+
+@transaction.atomic
+def forget_idle_model(*, slug: str, generation: int) -> None:
+    """A worker has unloaded a model that nobody used: nobody wants it loaded any more.
+
+    Nothing happens where something else was wanted meanwhile.
+    """
+    row = (
+        Model.objects.select_for_update()
+        .filter(slug=slug, generation=generation, desired_state=DesiredState.READY)
+        .first()
+    )
+    if row is None:
+        return
+    before = _control_of(row)
+    row.desired_state = DesiredState.AUTOMATIC
+    row.save(update_fields=["desired_state", "updated_at"])
+    audit.record(
+        actor=None,
+        action=AuditAction.MODEL_UNLOADED,
+        target=row,
+        data={"slug": slug, "reason": "idle"},
+        before=before,
+        after=_control_of(row),
+    )
+
+
+def _locked(model: Model) -> Model:
+    """The row as it is now, until the end of the transaction."""
+    return Model.objects.select_for_update().get(pk=model.pk)
+
+
+def _set(row: Model, changes: Mapping[str, Any]) -> None:
+    for name, value in changes.items():
+        if name not in _CHANGEABLE:
+            raise ValueError(f"{name} is not changed through here")
+        setattr(row, name, value)
+    seconds = row.keep_alive
+    if seconds is not None and not FOR_EVER <= seconds <= MAX_KEEP_ALIVE:
+        raise AppError(
+            ErrorCode.INVALID_INPUT,
+            f"keep_alive: must be seconds, {FOR_EVER} for ever, or null for the default.",
+        )
+
+
+def _save(row: Model, actor: Any, action: AuditAction, before: dict[str, Any]) -> None:
+    names = [*_CHANGEABLE, "desired_state", "load_options", "generation", "updated_at"]
+    row.save(update_fields=names)
+    audit.record(
+        actor=actor,
+        action=action,
+        target=row,
+        data={"slug": row.slug},
+        before=before,
+        after=_control_of(row),
+    )
+    transaction.on_commit(ring)
+
+
+def _control_of(row: Model) -> dict[str, Any]:
+    """What the audit log says of a model."""
+    return {
+        "enabled": row.is_enabled,
+        "pinned": row.is_pinned,
+        "keep_alive": row.keep_alive,
+        "desired_state": row.desired_state,
+        "load_options": row.load_options,
+    }

@@ -1,0 +1,81 @@
+"""What the database wants of each model, and how an engine of it is loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.db import Error, connections
+
+from inference.load_options import LoadOptions
+from inference.models import Model
+from inference.prompts import model_directory
+from inference.protocol import Load
+from inference.worker.engine_pool import LoadOrder
+from inference.worker.engine_process import EngineLoadError
+from llamagpu.lib.config import LlamaConfig
+from llamagpu.lib.error_codes import ErrorCode
+from llamagpu.lib.memory import total_bytes
+from monitoring.configuration import current
+
+
+@dataclass(frozen=True, slots=True)
+class DesiredModel:
+    """A model that may be served. `is_wanted` says to load it unasked, `idle_limit` (seconds, None:
+    never) when to end an engine that nobody uses; engines of another generation shall end."""
+
+    slug: str
+    generation: int
+    is_wanted: bool
+    idle_limit: int | None
+
+
+def desired_models() -> list[DesiredModel]:
+    """Every model that may be served. Raises django.db.Error; the caller closes the connection."""
+    config = current()
+    return [
+        DesiredModel(
+            slug=model.slug,
+            generation=model.generation,
+            is_wanted=model.is_wanted(config.default_model),
+            idle_limit=model.idle_limit(config.default_model, config.keep_alive),
+        )
+        for model in Model.objects.servable()
+    ]
+
+
+def order_for(slug: str) -> LoadOrder:
+    """What an engine process must load for a model. Raises EngineLoadError for an unknown one."""
+    try:
+        model = Model.objects.servable().filter(slug=slug).first()
+        config = current()
+    except Error as error:
+        message = "The database does not answer."
+        raise EngineLoadError(ErrorCode.BACKEND_UNAVAILABLE, message) from error
+    finally:
+        connections.close_all()
+    if model is None:
+        raise EngineLoadError(
+            ErrorCode.MODEL_NOT_FOUND, f"There is no model '{slug}', or it is disabled."
+        )
+    return LoadOrder(_load(model, config), model.generation)
+
+
+def _load(model: Model, config: LlamaConfig) -> Load:
+    options = LoadOptions.from_row(model.load_options)
+    level = options.optimization_level
+    if level is None:
+        level = config.optimization_level
+    return Load(
+        model_path=str(model_directory(model)),
+        backend=options.backend or config.backend,
+        num_slots=config.num_slots,
+        max_model_len=config.max_model_len,
+        max_waiting=config.max_queue,
+        max_memory_bytes=options.max_memory_bytes(total_bytes()) or 0,
+        cache_dir=str(config.cache_dir),
+        dtype=config.dtype,
+        tensor_parallel=config.tensor_parallel,
+        devices=config.devices if options.devices is None else options.devices,
+        optimization_level=-1 if level is None else level,
+        upgrade=True,
+    )
