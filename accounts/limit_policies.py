@@ -58,12 +58,15 @@ class Policies:
     model: LimitPolicy | None = None
 
     def limits(self, name: str) -> Iterator[Limit]:
-        """The caller's limit `name`, then those of key and model where they have their own."""
-        if name in _CONFIGURED:
-            yield self._of_caller(name)
-        else:
+        """The caller's limit `name`, then those of key and model where they have their own.
+
+        Of a pool, the role's alone.
+        """
+        if name not in _CONFIGURED:
             pool = getattr(self.role, name, None)
             yield Limit(name, SubjectKind.ROLE, UNLIMITED if pool is None else pool, "role")
+            return
+        yield self._of_caller(name)
         for kind, policy in ((SubjectKind.KEY, self.key), (SubjectKind.MODEL, self.model)):
             value = getattr(policy, name, None)
             if value is not None:
