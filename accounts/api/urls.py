@@ -2,6 +2,16 @@
 
 from __future__ import annotations
 
-from django.urls import URLPattern
+from django.urls import URLPattern, path
 
-urlpatterns: list[URLPattern] = []
+from accounts.api.me import MeView
+from accounts.api.roles import RolesView, RoleView
+from accounts.api.users import UsersView, UserView
+
+urlpatterns: list[URLPattern] = [
+    path("me", MeView.as_view(), name="me"),
+    path("users", UsersView.as_view(), name="users"),
+    path("users/<int:pk>", UserView.as_view(), name="user"),
+    path("roles", RolesView.as_view(), name="role-list"),
+    path("roles/<slug:slug>", RoleView.as_view(), name="role"),
+]
