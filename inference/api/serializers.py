@@ -161,6 +161,8 @@ def read_call(serializer: InferSerializer, user: Any, key: Any) -> GenerationCal
     if fields["priority"] > 0 and not user.can(Resource.MODELS, Action.WRITE):
         raise PermissionDenied("priority: only who may manage models may go before others.")
     model = find_model(fields.get("model") or settings.LLAMA.default_model, user, key)
+    if not model.is_enabled:
+        raise AppError(ErrorCode.MODEL_NOT_FOUND, f"The model '{model.slug}' is disabled.")
     prompt = Prompt(
         text=fields.get("text"),
         messages=tuple(ChatMessage(**message) for message in fields["messages"])

@@ -1,10 +1,20 @@
 from django.urls import path
 
-from inference.api.views import InferView, ModelsView, ModelView, StreamInferView, awaiting
+from inference.api.model_views import (
+    ModelLoadView,
+    ModelProgressView,
+    ModelsView,
+    ModelUnloadView,
+    ModelView,
+)
+from inference.api.views import InferView, StreamInferView, awaiting
 
 urlpatterns = [
     path("infer", awaiting(InferView.as_view()), name="infer"),
     path("stream_infer", StreamInferView.as_view(), name="stream-infer"),
     path("models", ModelsView.as_view(), name="models"),
     path("models/<str:slug>", ModelView.as_view(), name="model"),
+    path("models/<str:slug>/load", ModelLoadView.as_view(), name="model-load"),
+    path("models/<str:slug>/unload", ModelUnloadView.as_view(), name="model-unload"),
+    path("models/<str:slug>/progress", ModelProgressView.as_view(), name="model-progress"),
 ]

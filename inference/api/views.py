@@ -23,18 +23,15 @@ from inference.api.serializers import (
     InferSerializer,
     PlainInferSerializer,
     StreamInferSerializer,
-    find_model,
     read_call,
 )
-from inference.models import Model
-from inference.prompts import check_fits, context_length
+from inference.prompts import check_fits, context_length, most_tokens
 from inference.protocol import GenerationJob
-from inference.services import submit_job
-from inference.status import describe_models
+from inference.services import PromptTokens, submit_job
 from llamagpu.http.database import release_connections
 from llamagpu.http.errors import request_id_of
 from llamagpu.http.origin import current_origin
-from llamagpu.http.permissions import INFER, READ_MODELS, LimitGroup
+from llamagpu.http.permissions import INFER, LimitGroup
 
 
 class PendingAnswer(HttpResponse):
@@ -83,29 +80,6 @@ class StreamInferView(APIView):
         return super().finalize_response(request, response, *args, **kwargs)
 
 
-class ModelsView(APIView):
-    """GET /api/models"""
-
-    access = READ_MODELS
-
-    @extend_schema(operation_id="list_models", responses=OpenApiTypes.OBJECT)
-    def get(self, request: Request) -> Response:
-        models = describe_models(Model.objects.visible_to(request.user).allowed_by(request.auth))
-        return Response({"success": True, "count": len(models), "models": models})
-
-
-class ModelView(APIView):
-    """GET /api/models/{id}"""
-
-    access = READ_MODELS
-
-    @extend_schema(operation_id="read_model", responses=OpenApiTypes.OBJECT)
-    def get(self, request: Request, slug: str) -> Response:
-        model = find_model(slug, request.user, request.auth)
-        (described,) = describe_models(Model.objects.filter(pk=model.pk))
-        return Response({"success": True, "model": described})
-
-
 def awaiting(view: Callable[..., HttpResponseBase]) -> Callable[..., Any]:
     """Runs a REST view in its thread, then waits on the event loop for the job that it queued.
 
@@ -129,7 +103,8 @@ def _submit(
     call = read_call(serializer_class(data=request.data), request.user, request.auth)
     engines = [engine for worker in admit() for engine in worker.engines]
     limit = context_length(call.model, engines)
-    check_fits(call.model, call.prompt, call.params.max_tokens, limit)
+    counted = check_fits(call.model, call.prompt, call.params.max_tokens, limit)
+    most = most_tokens(call.prompt, limit - call.params.max_tokens) if counted is None else counted
     job = submit_job(
         owner=request.user,
         api_key=request.auth,
@@ -140,6 +115,7 @@ def _submit(
         timeout=call.timeout,
         request_id=request_id_of(request),
         is_streamed=is_streamed,
+        prompt_tokens=PromptTokens(counted or 0, most),
     )
     release_connections()
     return job
