@@ -14,7 +14,7 @@ from django.db import transaction
 from inference.load_options import LoadOptions
 from inference.model_bell import ring
 from inference.models import FOR_EVER, Model
-from inference.room import check_room
+from inference.room import check_room, has_failed_engine
 from inference.states import DesiredState, ModelState
 from llamagpu.http.errors import AppError
 from llamagpu.lib.error_codes import ErrorCode
@@ -37,7 +37,8 @@ def load_model(
     """Have every worker load `model` and bring it back when its engine dies.
 
     `options` say how, all of them: what is not given follows the configuration. An engine that runs
-    with other ones is replaced. `changes` may set `keep_alive` and `is_pinned` besides.
+    with other ones is replaced, one that has failed is tried again at once. `changes` may set
+    `keep_alive` and `is_pinned` besides.
 
     Raises AppError: CONFLICT for a disabled model, MODEL_NOT_FOUND for one that is not on the disk,
     NO_WORKER, INSUFFICIENT_MEMORY where it will fit no worker, BACKEND_UNAVAILABLE where no worker
@@ -45,6 +46,7 @@ def load_model(
     """
     chosen = options or LoadOptions()
     check_room(model, chosen)
+    has_failed = has_failed_engine(model)
     with transaction.atomic():
         row = _locked(model)
         if row.state != ModelState.AVAILABLE:
@@ -53,7 +55,7 @@ def load_model(
             raise AppError(ErrorCode.CONFLICT, f"'{row.slug}' is disabled: enable it first.")
         before = _control_of(row)
         _set(row, changes or {})
-        if row.load_options != chosen.as_row():
+        if has_failed or row.load_options != chosen.as_row():
             row.load_options = chosen.as_row()
             row.generation += 1
         row.desired_state = DesiredState.READY

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from inference.models import Model
 from inference.presence import EngineReport, WorkerReport
@@ -81,6 +82,15 @@ def progress_of(model: Model) -> ModelProgress:
     )
 
 
+def running_engines() -> list[dict[str, Any]]:
+    """Every engine of every worker, ready for JSON. Raises AppError BACKEND_UNAVAILABLE."""
+    return [
+        {"worker": worker.name, "host": worker.host} | asdict(engine)
+        for worker in live()
+        for engine in worker.engines
+    ]
+
+
 def wait_until_gone(model: Model, *, patience: float) -> Unloaded:
     """Wait at most `patience` seconds for the end of the engines of before `model.generation`.
 
@@ -96,7 +106,7 @@ def wait_until_gone(model: Model, *, patience: float) -> Unloaded:
 
 
 def _engine(worker: WorkerReport, engine: EngineReport, model: Model) -> EngineProgress:
-    is_old = engine.generation < model.generation and engine.state is ModelState.READY
+    is_old = engine.generation < model.generation
     return EngineProgress(
         worker=worker.name,
         state=ModelState.UNLOADING if is_old else engine.state,

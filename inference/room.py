@@ -57,6 +57,15 @@ def check_room(model: Model, options: LoadOptions) -> None:
     )
 
 
+def has_failed_engine(model: Model) -> bool:
+    """Whether some worker could not load it and waits before it tries again."""
+    return any(
+        engine.model == model.slug and engine.state is ModelState.FAILED
+        for worker in live()
+        for engine in worker.engines
+    )
+
+
 def live() -> list[WorkerReport]:
     """The workers of now. Raises AppError BACKEND_UNAVAILABLE where Redis is away."""
     try:
