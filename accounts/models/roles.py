@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.db import models
 
+from accounts.querysets import RoleQuerySet
 from llamagpu.http.permissions import Resource
 
 ADMIN_ROLE = "admin"
@@ -20,6 +21,8 @@ class Role(models.Model):
     name = models.CharField(max_length=64)
     description = models.CharField(max_length=200, blank=True)
     is_builtin = models.BooleanField(default=False, editable=False)
+
+    objects = RoleQuerySet.as_manager()
 
     class Meta:
         ordering = ["id"]

@@ -80,8 +80,9 @@ def change_user(
     first_name: str | None = None,
     last_name: str | None = None,
     is_active: bool | None = None,
+    password: str | None = None,
 ) -> User:
-    """Changes what is given and leaves the rest. Deactivation ends all sessions at once.
+    """Changes what is given and leaves the rest. Deactivation and a new password end all sessions.
 
     Raises AppError INVALID_INPUT; CONFLICT where the last active Admin would be lost or where
     somebody changes the own role or state; PERMISSION_DENIED for a user or a role that may more
@@ -114,7 +115,7 @@ def change_user(
     _keep_an_admin(row, before)
     row.save()
     _record_change(actor, row, before)
-    return row
+    return row if password is None else set_password(actor=actor, user=row, password=password)
 
 
 @transaction.atomic
