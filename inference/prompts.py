@@ -19,6 +19,7 @@ from llamagpu.http.errors import AppError
 from llamagpu.lib.error_codes import ErrorCode
 
 _MAX_TOKENIZERS = 16
+_TEMPLATE_TOKENS, _MESSAGE_TOKENS = 256, 16
 
 
 def model_directory(model: Model) -> Path:
@@ -89,6 +90,18 @@ def check_fits(model: Model, prompt: Prompt, max_tokens: int, limit: int) -> int
             },
         )
     return num_tokens
+
+
+def most_tokens(prompt: Prompt, room: int) -> int:
+    """What a prompt that cannot be counted here has at most; `room` is what the context leaves it.
+
+    A token stands for a byte or more; templates write a little around each message.
+    """
+    if prompt.token_ids is not None:
+        return min(len(prompt.token_ids), room)
+    texts = [message.content for message in prompt.messages or ()] + [prompt.text or ""]
+    num_bytes = sum(len(text.encode()) for text in texts)
+    return max(0, min(num_bytes + _TEMPLATE_TOKENS + _MESSAGE_TOKENS * len(texts), room))
 
 
 @lru_cache(maxsize=_MAX_TOKENIZERS)

@@ -268,11 +268,16 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """Terminal event of a request that did not: cancelled, refused, out of time or broken."""
+    """Terminal event of a request that did not: cancelled, refused, out of time or broken.
+
+    `usage` counts what was computed for it: nothing where it never left the waiting queue, else the
+    whole prompt and the tokens so far.
+    """
 
     request_id: str
     code: ErrorCode
     message: str
+    usage: Usage = Usage()
 
 
 @dataclass(frozen=True, slots=True)
@@ -365,10 +370,14 @@ class DoneEvent:
 
 @dataclass(frozen=True, slots=True)
 class ErrorEvent:
-    """The job failed, was cancelled or ran out of time, and its row is settled."""
+    """The job failed, was cancelled or ran out of time, and its row is settled.
+
+    `usage` counts what its last attempt computed.
+    """
 
     code: ErrorCode
     message: str
+    usage: Usage = Usage()
 
 
 StreamEvent = TokenEvent | RestartEvent | DoneEvent | ErrorEvent

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -14,6 +14,8 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
+from accounts.job_claims import JobClaim
+from accounts.services import metering, quotas
 from inference import wire
 from inference.dispatch import BrokerUnavailableError, ring
 from inference.models import InferenceJob, Model
@@ -27,7 +29,7 @@ from inference.protocol import (
     Usage,
 )
 from inference.states import JobState, sources_of
-from inference.stream import JobKeys
+from inference.stream import JobKeys, published_tokens
 from llamagpu.http.errors import AppError
 from llamagpu.lib.error_codes import ErrorCode
 from llamagpu.lib.redis_client import sync_client
@@ -69,6 +71,17 @@ class Settlement:
     backend: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class PromptTokens:
+    """A prompt's length as far as the web process knows it.
+
+    `counted` is 0 where only the engine can count; `most` is then what it can be at most.
+    """
+
+    counted: int
+    most: int
+
+
 def submit_job(
     *,
     owner: Any,
@@ -80,24 +93,37 @@ def submit_job(
     timeout: float,
     request_id: str,
     is_streamed: bool,
+    prompt_tokens: PromptTokens,
 ) -> GenerationJob:
-    """Write the durable row, then ring the bell.
+    """Set the tokens aside and write the durable row, in one transaction; then ring the bell.
 
-    Raises AppError BACKEND_UNAVAILABLE when the broker is away; the row then says so.
+    Raises AppError RATE_LIMIT_EXCEEDED and QUOTA_EXCEEDED, with nothing written, and
+    BACKEND_UNAVAILABLE when the broker is away; the row then says so.
     """
     now = timezone.now()
-    row = InferenceJob.objects.create(
-        owner=owner,
-        api_key=api_key,
-        model=model,
-        request_id=request_id,
-        is_streamed=is_streamed,
-        priority=priority,
-        prompt=wire.to_builtins(prompt),
-        params=wire.to_builtins(params),
-        created_at=now,
-        deadline_at=now + timedelta(seconds=timeout),
-    )
+    most_tokens = prompt_tokens.most + params.max_tokens * params.n
+    claim = JobClaim(uuid.uuid4(), owner, api_key, model.slug, most_tokens)
+    quotas.reserve_minute(claim)
+    try:
+        with transaction.atomic():
+            quotas.reserve(claim)
+            row = InferenceJob.objects.create(
+                id=claim.job_id,
+                owner=owner,
+                api_key=api_key,
+                model=model,
+                request_id=request_id,
+                is_streamed=is_streamed,
+                priority=priority,
+                prompt=wire.to_builtins(prompt),
+                params=wire.to_builtins(params),
+                prompt_tokens=prompt_tokens.counted,
+                created_at=now,
+                deadline_at=now + timedelta(seconds=timeout),
+            )
+    except Exception:
+        quotas.release_minute(claim)
+        raise
     job = message_for(row)
     try:
         ring(job)
@@ -147,6 +173,7 @@ def settlement_of(job_id: str, attempt: int, event: DoneEvent | ErrorEvent) -> S
         attempt=attempt,
         state=_STATE_BY_CODE.get(event.code, JobState.FAILED),
         finished_at=timezone.now(),
+        usage=event.usage,
         error_code=event.code,
         error_message=event.message,
     )
@@ -170,8 +197,11 @@ def start_jobs(starts: Sequence[JobStart]) -> None:
 
 @transaction.atomic
 def settle_jobs(settlements: Sequence[Settlement]) -> list[str]:
-    """Write the end of attempts, each at most once. Returns the ids that this call has settled."""
-    settled = []
+    """Write the end of attempts and bill them, each job at most once.
+
+    Returns the ids that this call has settled.
+    """
+    settled: dict[uuid.UUID, Settlement] = {}
     for item in settlements:
         timings = item.timings
         changed = InferenceJob.objects.filter(
@@ -194,8 +224,29 @@ def settle_jobs(settlements: Sequence[Settlement]) -> list[str]:
             backend=item.backend,
         )
         if changed:
-            settled.append(item.job_id)
-    return settled
+            settled[uuid.UUID(item.job_id)] = item
+    metering.settle([_usage_of(row, settled[row.pk]) for row in _owners(settled)])
+    return [item.job_id for item in settled.values()]
+
+
+def _owners(settled: Iterable[uuid.UUID]) -> Iterable[InferenceJob]:
+    """The settled rows, with what billing needs of them."""
+    rows = InferenceJob.objects.filter(pk__in=list(settled)).select_related("model")
+    return rows.only("owner_id", "api_key_id", "model__slug").order_by()
+
+
+def _usage_of(row: InferenceJob, item: Settlement) -> metering.JobUsage:
+    return metering.JobUsage(
+        job_id=row.pk,
+        user_id=row.owner_id,
+        key_id=row.api_key_id,
+        model_slug=row.model.slug,
+        finished_at=item.finished_at,
+        is_failed=item.state in (JobState.FAILED, JobState.EXPIRED),
+        prompt_tokens=item.usage.prompt_tokens,
+        completion_tokens=item.usage.completion_tokens,
+        cached_tokens=item.usage.cached_tokens,
+    )
 
 
 def next_attempt(row: InferenceJob) -> GenerationJob | None:
@@ -221,11 +272,23 @@ def abandon_job(job_id: str, attempt: int, code: ErrorCode, message: str) -> Non
         request_cancel(job_id)
     except redis.RedisError as error:
         logger.warning("job %s: no cancel mark could be set: %s", job_id, error)
+    row = InferenceJob.objects.filter(pk=uuid.UUID(job_id)).first()
+    if row is None:
+        return
     # Whatever attempt has begun meanwhile: the answer has been given.
-    newest = max(attempt, _current_attempt(job_id))
-    settle_jobs([settlement_of(job_id, newest, ErrorEvent(code, message))])
+    newest = max(attempt, row.attempt)
+    event = ErrorEvent(code, message, published_usage(row))
+    settle_jobs([settlement_of(job_id, newest, event)])
 
 
-def _current_attempt(job_id: str) -> int:
-    row = InferenceJob.objects.filter(pk=uuid.UUID(job_id)).values("attempt").first()
-    return row["attempt"] if row else 1
+def published_usage(row: InferenceJob) -> Usage:
+    """What is known of a live job whose worker is gone: the tokens that its last attempt published.
+
+    The prompt, as it was counted at admission, goes with the first of them.
+    """
+    try:
+        num_tokens = published_tokens(sync_client(settings.REDIS_URL), str(row.pk))
+    except redis.RedisError as error:
+        logger.warning("job %s: its stream cannot be read, nothing is billed: %s", row.pk, error)
+        return Usage()
+    return Usage(row.prompt_tokens, num_tokens) if num_tokens else Usage()

@@ -15,7 +15,7 @@ from typing import Any
 
 import redis.asyncio
 
-from inference.protocol import DoneEvent, ErrorEvent, StreamEvent
+from inference.protocol import DoneEvent, ErrorEvent, StreamEvent, TokenEvent
 from inference.wire import decode_json, encode_json
 from llamagpu.lib.redis_client import SyncRedis
 
@@ -71,6 +71,17 @@ def last_event(client: SyncRedis, job_id: str) -> DoneEvent | ErrorEvent | None:
         if isinstance(event, DoneEvent | ErrorEvent):
             return event
     return None
+
+
+def published_tokens(client: SyncRedis, job_id: str) -> int:
+    """Tokens that the newest attempt of a job has published so far. Raises RedisError."""
+    for _, fields in client.xrevrange(JobKeys(job_id).events, count=1):
+        event = decode_json(fields[_FIELD.encode()])
+        if isinstance(event, TokenEvent):
+            return event.position + 1
+        if isinstance(event, DoneEvent | ErrorEvent):
+            return event.usage.completion_tokens
+    return 0
 
 
 async def read_events(

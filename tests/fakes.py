@@ -58,7 +58,8 @@ class FakeEngine:
                     self.answer(command)
                 case Cancel() if command.request_id in self.hanging:
                     self.hanging.discard(command.request_id)
-                    self.send(Failed(command.request_id, ErrorCode.CANCELLED, "cancelled"))
+                    spent = Usage(1, 1)  # what `hang` has computed
+                    self.send(Failed(command.request_id, ErrorCode.CANCELLED, "cancelled", spent))
                 case GetStats():
                     self.send(Stats(len(self.hanging), 0, 4, 0.0, 1, 2, 3, 4, 0.5, 1000))
                 case Drain():

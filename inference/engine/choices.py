@@ -23,6 +23,7 @@ from inference.protocol import (
     Started,
     Submit,
     Timings,
+    Usage,
 )
 
 logger = logging.getLogger(__name__)
@@ -63,6 +64,8 @@ class _Group:
     followers: list[Sequence] = field(default_factory=list)
     open: set[str] = field(default_factory=set)
     finished: dict[int, Finished] = field(default_factory=dict)
+    prompt_tokens: int = 0
+    num_tokens: dict[int, int] = field(default_factory=dict)
     is_announced: bool = False
     is_over: bool = False
 
@@ -156,19 +159,23 @@ class ChoiceGroups:
             return []
         match event:
             case Started():
+                group.prompt_tokens = event.prompt_tokens
                 is_first, group.is_announced = not group.is_announced, True
                 return [replace(event, request_id=group.request_id)] if is_first else []
             case Delta():
+                group.num_tokens[index] = event.num_tokens
                 return [replace(event, request_id=group.request_id, index=index)]
             case Finished():
                 group.finished[index] = event
+                group.num_tokens[index] = event.usage.completion_tokens
                 if len(group.finished) < group.n:
                     return []
                 self._end(group)
                 return [_joined(group)]
             case Failed():
                 self._end(group)
-                return [replace(event, request_id=group.request_id)]
+                group.num_tokens[index] = event.usage.completion_tokens
+                return [replace(event, request_id=group.request_id, usage=_spent(event, group))]
         return []
 
     def _end(self, group: _Group) -> None:
@@ -181,6 +188,11 @@ class ChoiceGroups:
         for sequence in group.followers:
             self._by_child.pop(sequence.request_id, None)
         group.followers = []
+
+
+def _spent(failed: Failed, group: _Group) -> Usage:
+    """What all answers took up to the failure of one: the prompt counted once."""
+    return Usage(group.prompt_tokens, sum(group.num_tokens.values()), failed.usage.cached_tokens)
 
 
 def _joined(group: _Group) -> Finished:

@@ -31,7 +31,7 @@ from inference.engine.stats import take_stats
 from inference.engine.step_pace import StepPace
 from inference.engine.step_plan import StepPlan
 from inference.engine.step_results import StepResults
-from inference.protocol import Drained, EngineEvent, Failed, Started, Stats, Submit
+from inference.protocol import Drained, EngineEvent, Failed, Started, Stats, Submit, Usage
 from llamagpu.lib.error_codes import ErrorCode
 
 logger = logging.getLogger(__name__)
@@ -351,4 +351,6 @@ class Engine:
     ) -> Failed:
         if not self._pending.drop(sequence):
             self._scheduler.finish(sequence)
-        return Failed(sequence.request_id, code, message)
+        has_begun = sequence.started_at is not None
+        usage = sequence.usage() if has_begun else Usage()
+        return Failed(sequence.request_id, code, message, usage)

@@ -29,6 +29,7 @@ from inference.protocol import (
     StreamEvent,
     Submit,
     TokenEvent,
+    Usage,
 )
 from inference.services import JobStart, settlement_of
 from inference.worker.engine_pool import EnginePool
@@ -53,9 +54,13 @@ _HANG_GRACE = 4.0
 
 @dataclass(slots=True)
 class _Run:
-    """A job that runs here. `is_lost` says that another worker has it now."""
+    """A job that runs here. `is_lost` says that another worker has it now.
+
+    `usage` is what its present attempt has computed, as far as the engine has said.
+    """
 
     job: GenerationJob
+    usage: Usage = field(default_factory=Usage)
     engine: EngineProcess | None = None
     cancelled: threading.Event = field(default_factory=threading.Event)
     is_lost: bool = False
@@ -131,6 +136,8 @@ class JobRunner:
                     self._leases.release(run.job.job_id)  # the reaper begins it again
                     return
                 if is_last:
+                    if not run.usage.completion_tokens:
+                        run.usage = Usage()  # nothing came of its prompt
                     message = "The engine died each time it worked on this request."
                     self._fail(run, ErrorCode.INFERENCE_FAILED, message)
                     return
@@ -139,6 +146,7 @@ class JobRunner:
 
     def _attempt(self, run: _Run) -> None:
         job = run.job
+        run.usage = Usage()
         remaining = job.deadline_unix - time.time()
         if remaining <= 0:
             self._fail(run, ErrorCode.DEADLINE_EXCEEDED, "The time limit passed in the queue.")
@@ -190,8 +198,9 @@ class JobRunner:
                 return
             match event:
                 case Started():
-                    continue
+                    run.usage = Usage(event.prompt_tokens)
                 case Delta():
+                    run.usage = replace(run.usage, completion_tokens=event.num_tokens)
                     token = TokenEvent(event.text, event.num_tokens - 1, event.logprobs)
                     self._publish(run, token)
                 case Finished():
@@ -201,6 +210,7 @@ class JobRunner:
                     # It shuts down, with this request or without having begun it.
                     raise EngineDiedError(run.job.model)
                 case Failed():
+                    run.usage = event.usage
                     self._fail(run, event.code, event.message)
                     return
 
@@ -229,6 +239,7 @@ class JobRunner:
 
     def _succeed(self, run: _Run, event: Finished, plugins: list[str], waited: float) -> None:
         job = run.job
+        run.usage = event.usage
         try:
             result, acted = self._pipeline.after(
                 ResultContext(job.request_id, job.model, event.text)
@@ -251,7 +262,8 @@ class JobRunner:
         self._end(run, done)
 
     def _fail(self, run: _Run, code: ErrorCode, message: str) -> None:
-        self._end(run, ErrorEvent(code, message))
+        """The caller is billed for what the attempt has computed, however it went."""
+        self._end(run, ErrorEvent(code, message, run.usage))
 
     def _end(self, run: _Run, event: DoneEvent | ErrorEvent) -> None:
         """Settle the row, then tell the reader, then free the lease."""

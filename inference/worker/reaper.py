@@ -21,7 +21,13 @@ from inference.dispatch import BrokerUnavailableError, ring
 from inference.models import InferenceJob
 from inference.presence import live_workers
 from inference.protocol import ErrorEvent
-from inference.services import message_for, next_attempt, settle_jobs, settlement_of
+from inference.services import (
+    message_for,
+    next_attempt,
+    published_usage,
+    settle_jobs,
+    settlement_of,
+)
 from inference.states import JobState
 from inference.stream import KEEP_AFTER_END, JobKeys, append, last_event
 from inference.worker.generation import MAX_ATTEMPTS
@@ -120,7 +126,7 @@ class Reaper:
 
     def _end(self, row: InferenceJob, code: ErrorCode, message: str) -> None:
         job_id, attempt = str(row.pk), row.attempt + 1
-        event = ErrorEvent(code, message)
+        event = ErrorEvent(code, message, published_usage(row))
         settled = settle_jobs([settlement_of(job_id, attempt, event)])
         if not settled:
             return
