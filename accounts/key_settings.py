@@ -130,16 +130,22 @@ def _models(value: Any) -> list[str]:
 def _networks(value: Any) -> list[str]:
     found = set()
     for text in _strings("allowed_ips", value):
-        try:
-            network = ipaddress.ip_network(text)
-        except ValueError:
-            _refuse(
-                "allowed_ips",
-                f"'{text[:40]}' is neither an address nor a network such as 10.0.0.0/8",
-            )
+        network = _network(text)
+        if network is None:
+            wrong = f"'{text[:40]}' is neither an address nor a network such as 10.0.0.0/8"
+            _refuse("allowed_ips", wrong)
         whole = network.prefixlen == network.max_prefixlen
         found.add(str(network.network_address) if whole else str(network))
     return sorted(found)
+
+
+def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
+    if "%" in text:  # the name of an interface of this machine: means nothing to a caller
+        return None
+    try:
+        return ipaddress.ip_network(text)
+    except ValueError:
+        return None
 
 
 def _expiry(value: Any) -> datetime | None:
