@@ -125,17 +125,21 @@ def submit_job(
         quotas.release_minute(claim)
         raise
     job = message_for(row)
+    _ring_or_settle(job)
+    return job
+
+
+def _ring_or_settle(job: GenerationJob) -> None:
     try:
         ring(job)
     except BrokerUnavailableError as error:
-        logger.warning("job %s could not be queued: %s", row.pk, error)
+        logger.warning("job %s could not be queued: %s", job.job_id, error)
         refusal = AppError(
             ErrorCode.BACKEND_UNAVAILABLE, "The message broker does not answer.", retry_after=5
         )
         event = ErrorEvent(refusal.code, refusal.message)
         settle_jobs([settlement_of(job.job_id, job.attempt, event)])
         raise refusal from error
-    return job
 
 
 def message_for(row: InferenceJob) -> GenerationJob:
