@@ -11,7 +11,7 @@ from accounts.api_keys import PREFIX_LENGTH
 from llamagpu.http.permissions import Action, Resource
 
 if TYPE_CHECKING:
-    from accounts.models import ApiKey, Role, User  # noqa: F401  named in the annotations below
+    from accounts.models import ApiKey, LimitPolicy, Role, UsageDay, User  # noqa: F401  named in the annotations below
 
 _ID_DIGITS = 18  # what a 64-bit id surely holds
 
@@ -76,3 +76,21 @@ class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
         if state == "expired":
             return unrevoked.filter(expires_at__lte=now)
         return unrevoked.filter(models.Q(expires_at=None) | models.Q(expires_at__gt=now))
+
+
+class LimitPolicyQuerySet(models.QuerySet["LimitPolicy"]):
+    def visible_to(self, user: Any) -> LimitPolicyQuerySet:
+        """All for who may read the system configuration, else none."""
+        return self if user.can(Resource.SYSTEM_CONFIG, Action.READ) else self.none()
+
+    def with_subjects(self) -> LimitPolicyQuerySet:
+        """Ready to be named without further queries."""
+        return self.select_related("role", "user", "api_key")
+
+
+class UsageDayQuerySet(models.QuerySet["UsageDay"]):
+    def visible_to(self, user: Any) -> UsageDayQuerySet:
+        """One's own usage; everybody's for who may read the system configuration."""
+        if user.can(Resource.SYSTEM_CONFIG, Action.READ):
+            return self
+        return self.filter(user=user)

@@ -9,6 +9,7 @@ from django.db.models import Q
 from accounts.models.api_keys import ApiKey
 from accounts.models.roles import Role
 from accounts.models.users import User
+from accounts.querysets import LimitPolicyQuerySet
 
 #: As a limit's value: no limit at all. NULL inherits, 0 allows nothing.
 UNLIMITED = -1
@@ -57,6 +58,8 @@ class LimitPolicy(models.Model):
     monthly_tokens = _limit("tokens a calendar month (UTC)")
     pool_daily_tokens = _limit("tokens a day of all users of the role together")
     pool_monthly_tokens = _limit("tokens a month of all users of the role together")
+
+    objects = LimitPolicyQuerySet.as_manager()
 
     class Meta:
         verbose_name_plural = "limit policies"

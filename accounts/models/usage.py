@@ -7,6 +7,7 @@ from django.utils import timezone
 
 from accounts.models.api_keys import ApiKey
 from accounts.models.users import User
+from accounts.querysets import UsageDayQuerySet
 
 
 class TokenReservation(models.Model):
@@ -45,6 +46,8 @@ class UsageDay(models.Model):
     prompt_tokens = models.BigIntegerField(default=0)
     completion_tokens = models.BigIntegerField(default=0)
     cached_tokens = models.BigIntegerField(default=0)
+
+    objects = UsageDayQuerySet.as_manager()
 
     class Meta:
         ordering = ["-day", "id"]
