@@ -1,24 +1,30 @@
-from typing import Any
-
 from django.contrib import admin
-from django.http import HttpRequest
 
-from monitoring.models import AuditLog
+from llamagpu.http.model_admin import ReadOnlyModelAdmin
+from monitoring.models import AuditLog, AuditSeal
 
 
 @admin.register(AuditLog)
-class AuditLogAdmin(admin.ModelAdmin):
+class AuditLogAdmin(ReadOnlyModelAdmin):
     """Read only: the log is written by deeds alone."""
 
-    list_display = ["created_at", "actor_name", "action", "target_type", "target_id"]
-    list_filter = ["action", "target_type"]
-    search_fields = ["actor_name", "target_id", "request_id"]
+    list_display = ["created_at", "actor_name", "action", "outcome", "target", "ip", "request_id"]
+    list_filter = ["action", "outcome", "target_type"]
+    search_fields = ["actor_name", "target_id", "target_name", "request_id", "key_prefix", "ip"]
+    date_hierarchy = "created_at"
+    ordering = ["-id"]
+    actions = None
 
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
+    @admin.display(description="target")
+    def target(self, row: AuditLog) -> str:
+        return f"{row.target_type} {row.target_name or row.target_id}".strip()
 
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
+@admin.register(AuditSeal)
+class AuditSealAdmin(ReadOnlyModelAdmin):
+    """What was archived by `manage.py audit_archive`."""
+
+    list_display = ["created_at", "file_name", "num_rows", "first_id", "last_id"]
+    search_fields = ["file_name", "sha256"]
+    date_hierarchy = "created_at"
+    actions = None

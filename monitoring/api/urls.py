@@ -1,5 +1,10 @@
 from django.urls import path
 
+from monitoring.api.audit import AuditExportView, AuditView
 from monitoring.api.views import SystemStatusView
 
-urlpatterns = [path("system/status", SystemStatusView.as_view(), name="system-status")]
+urlpatterns = [
+    path("system/status", SystemStatusView.as_view(), name="system-status"),
+    path("audit", AuditView.as_view(), name="audit-rows"),
+    path("audit/export", AuditExportView.as_view(), name="audit-export"),
+]

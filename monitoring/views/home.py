@@ -1,4 +1,4 @@
-"""Pages of monitoring."""
+"""The first page: is the server ready, and how to begin."""
 
 from __future__ import annotations
 
