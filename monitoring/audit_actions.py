@@ -18,6 +18,7 @@ class AuditAction(StrEnum):
     SECOND_FACTOR_ENABLED = "user.second_factor_enabled"
     SECOND_FACTOR_DISABLED = "user.second_factor_disabled"
     RECOVERY_CODES_MADE = "user.recovery_codes_made"
+    RESET_LINK_MADE = "user.reset_link_made"
     IDENTITY_LINKED = "user.identity_linked"
 
     ROLE_CREATED = "role.created"
@@ -35,6 +36,7 @@ class AuditAction(StrEnum):
     LOGGED_IN = "session.logged_in"
     LOGIN_FAILED = "session.login_failed"
     LOGIN_LOCKED = "session.login_locked"
+    LOGIN_UNLOCKED = "session.login_unlocked"
     LOGGED_OUT = "session.logged_out"
 
     MODEL_REGISTERED = "model.registered"
