@@ -137,7 +137,7 @@ def test_a_key_that_ends_hands_out_none_that_lives_longer() -> None:
     key = ApiKey(expires_at=end)
     check_within({**OPEN, "expires_at": end}, key)
     for later in (None, end + HOUR):
-        with pytest.raises(AppError, match="^expires_at: "):
+        with pytest.raises(AppError, match=r"^expires_at: "):
             check_within({**OPEN, "expires_at": later}, key)
 
 

@@ -1,20 +1,33 @@
-"""manage.py key create | list | revoke"""
+"""manage.py key create | list | show | rotate | revoke"""
 
 from __future__ import annotations
 
 import json
-from argparse import ArgumentParser
+from argparse import ArgumentParser, ArgumentTypeError
+from datetime import timedelta
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
+from django.utils import timezone
 
+from accounts.api_keys import KeyText
+from accounts.key_descriptions import describe_key
 from accounts.models import ApiKey, User
-from accounts.services.api_keys import create_api_key, revoke_api_key
+from accounts.services.api_keys import (
+    DEFAULT_GRACE,
+    create_api_key,
+    revoke_api_key,
+    rotate_api_key,
+)
 from llamagpu.http.errors import AppError
+from llamagpu.lib.durations import parse_duration
 
 
 class Command(BaseCommand):
-    help = "Create, list and revoke API keys. `create` prints the key alone: it is shown only once."
+    help = (
+        "Create, list, show, rotate and revoke API keys. `create` and `rotate` print the new key "
+        "alone: it is shown only once."
+    )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         actions = parser.add_subparsers(dest="action", required=True)
@@ -22,11 +35,23 @@ class Command(BaseCommand):
         create.add_argument("--user", required=True, help="the owner's user name")
         create.add_argument("--name", required=True, help="a label to recognise the key by")
         create.add_argument("--scopes", nargs="*", default=[], help="limit what the key may do")
+        create.add_argument("--models", nargs="*", default=[], help="limit it to these models")
+        create.add_argument("--ips", nargs="*", default=[], help="limit it to addresses, networks")
+        create.add_argument("--expires-in", type=_duration, help="such as 30d; else it never ends")
         listing = actions.add_parser("list", help="show keys, never their secrets")
         listing.add_argument("--user", help="only this owner's keys")
-        listing.add_argument("--json", action="store_true")
+        show = actions.add_parser("show", help="show all about one key but its secret")
+        rotate = actions.add_parser("rotate", help="make a successor and print it")
+        rotate.add_argument(
+            "--grace", type=_duration, default=DEFAULT_GRACE, help="how long the old key works, 24h"
+        )
         revoke = actions.add_parser("revoke", help="end a key at once")
-        revoke.add_argument("prefix", help="the eight characters after lg_")
+        for action in (show, rotate, revoke):
+            action.add_argument(
+                "key", metavar="prefix", help="eight characters after lg_, or the id"
+            )
+        for action in (create, listing, show, rotate, revoke):
+            action.add_argument("--json", action="store_true", help="print JSON for programs")
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
@@ -38,37 +63,63 @@ class Command(BaseCommand):
         owner = User.objects.filter(username=options["user"]).first()
         if owner is None:
             raise CommandError(f"there is no user '{options['user']}'")
-        _, text = create_api_key(
-            actor=None, user=owner, name=options["name"], scopes=options["scopes"]
+        lifetime = options["expires_in"]
+        made = create_api_key(
+            actor=None,
+            user=owner,
+            name=options["name"],
+            scopes=options["scopes"],
+            allowed_models=options["models"],
+            allowed_ips=options["ips"],
+            expires_at=timezone.now() + lifetime if lifetime is not None else None,
         )
-        self.stdout.write(str(text))
+        self._print_once(*made, as_json=options["json"])
 
     def _list(self, options: dict[str, Any]) -> None:
-        keys = ApiKey.objects.select_related("user")
+        keys = ApiKey.objects.with_relatives()
         if options["user"]:
             keys = keys.filter(user__username=options["user"])
+        rows = [describe_key(key) for key in keys]
         if options["json"]:
-            self.stdout.write(json.dumps([_describe(key) for key in keys]))
+            self.stdout.write(json.dumps(rows))
             return
-        for key in keys:
-            fields = _describe(key)
-            self.stdout.write("  ".join(str(value) for value in fields.values()))
+        for row in rows:
+            scopes = ",".join(row["scopes"]) or "all scopes"
+            ends = f"until {row['expires_at']}" if row["expires_at"] else "for ever"
+            columns = (row["prefix"], row["state"], row["user"], row["name"], scopes, ends)
+            self.stdout.write("  ".join(columns))
+
+    def _show(self, options: dict[str, Any]) -> None:
+        fields = describe_key(_find(options["key"]))
+        if options["json"]:
+            self.stdout.write(json.dumps(fields))
+            return
+        for name, value in fields.items():
+            shown = ", ".join(value) if isinstance(value, list) else value
+            self.stdout.write(f"{name}: {shown if shown not in (None, '') else '-'}")
+
+    def _rotate(self, options: dict[str, Any]) -> None:
+        made = rotate_api_key(actor=None, key=_find(options["key"]), grace=options["grace"])
+        self._print_once(*made, as_json=options["json"])
 
     def _revoke(self, options: dict[str, Any]) -> None:
-        key = ApiKey.objects.filter(prefix=options["prefix"]).first()
-        if key is None:
-            raise CommandError(f"there is no key with the prefix '{options['prefix']}'")
-        revoke_api_key(actor=None, key=key)
-        self.stdout.write(f"revoked {key}")
+        key = revoke_api_key(actor=None, key=_find(options["key"]))
+        self.stdout.write(json.dumps(describe_key(key)) if options["json"] else f"revoked {key}")
+
+    def _print_once(self, key: ApiKey, text: KeyText, *, as_json: bool) -> None:
+        shown = json.dumps({"key": str(text), **describe_key(key)}) if as_json else str(text)
+        self.stdout.write(shown)
 
 
-def _describe(key: ApiKey) -> dict[str, Any]:
-    state = "usable" if key.is_usable else "revoked" if key.revoked_at else "expired"
-    return {
-        "prefix": key.prefix,
-        "user": key.user.username,
-        "name": key.name,
-        "state": state,
-        "scopes": key.scopes,
-        "created_at": key.created_at.isoformat(timespec="seconds"),
-    }
+def _find(reference: str) -> ApiKey:
+    key = ApiKey.objects.named(reference).with_relatives().first()
+    if key is None:
+        raise CommandError(f"there is no key with the prefix or id '{reference}'")
+    return key
+
+
+def _duration(text: str) -> timedelta:
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise ArgumentTypeError(str(error)) from error
