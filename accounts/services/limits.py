@@ -12,7 +12,8 @@ from llamagpu.lib.error_codes import ErrorCode
 from monitoring import audit
 from monitoring.audit_actions import AuditAction
 
-_HIGHEST = 10**15
+#: The largest value of a limit.
+HIGHEST = 10**15
 
 
 @transaction.atomic
@@ -31,8 +32,8 @@ def set_limits(*, actor: User | None, subject: str, **values: int | None) -> Lim
         if name not in settable:
             message = f"{name}: is not a limit of a {found.kind}; those are {', '.join(settable)}"
             raise AppError(ErrorCode.INVALID_INPUT, message)
-        if value is not None and not UNLIMITED <= value <= _HIGHEST:
-            message = f"{name}: must be a number from 0 to {_HIGHEST}, -1 for no limit, or null"
+        if value is not None and not UNLIMITED <= value <= HIGHEST:
+            message = f"{name}: must be a number from 0 to {HIGHEST}, -1 for no limit, or null"
             raise AppError(ErrorCode.INVALID_INPUT, message)
     policy, _ = LimitPolicy.objects.select_for_update().get_or_create(**found.where)
     before = {name: getattr(policy, name) for name in values}
