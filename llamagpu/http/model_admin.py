@@ -76,6 +76,11 @@ class PortalModelAdmin(admin.ModelAdmin):
             for row in queryset:
                 self.delete_model(request, row)
 
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """What falls with the rows. The service that deletes decides, not each fallen row's page."""
+        fallen, counts, _, protected = super().get_deleted_objects(objs, request)
+        return fallen, counts, set(), protected
+
     def act_on_each(
         self, request: HttpRequest, rows: Iterable[Any], deed: Callable[[Any], object], done: str
     ) -> None:
