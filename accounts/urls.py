@@ -5,8 +5,10 @@ from __future__ import annotations
 from django.urls import URLPattern, path
 
 from accounts.views import passwords, profile, second_factor, sign_in, sso
+from accounts.views.usage import UsagePage
 
 urlpatterns: list[URLPattern] = [
+    path("usage", UsagePage.as_view(), name="usage"),
     path("login/", sign_in.SignInPage.as_view(), name="login"),
     path("login/code/", sign_in.CodePage.as_view(), name="login-code"),
     path("login/second-factor/", second_factor.EnrolAtSignInPage.as_view(), name="login-enrol"),
