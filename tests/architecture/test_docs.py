@@ -17,6 +17,7 @@ def settings_in_the_code() -> set[str]:
     files = (
         ROOT / "llamagpu" / "settings.py",
         ROOT / "llamagpu" / "lib" / "config.py",
+        ROOT / "llamagpu" / "lib" / "setting_fields.py",
         ROOT / "llamagpu" / "lib" / "sign_in_config.py",
     )
     names = {name for path in files for name in SETTING.findall(path.read_text())}
