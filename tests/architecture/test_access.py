@@ -13,7 +13,8 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import get_resolver, path
 from rest_framework.views import APIView
 
-from llamagpu.checks import check_declared_access, is_declared, walk_views
+from llamagpu.checks import check_declared_access
+from llamagpu.http.endpoints import is_declared, walk_views
 from llamagpu.http.permissions import INFER, Public, SignedIn, allows, declare_access, rule_for
 
 ROOT = Path(__file__).resolve().parents[2]
