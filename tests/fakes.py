@@ -3,7 +3,7 @@
 `python -m tests.fakes N` serves the socket number N. Prompts: `say a b c` answers word by word,
 `die` ends the process, `die once FILE` only the first time, `hang` never answers,
 `third` answers the third attempt only, `fail` fails.
-A model whose path ends in `broken` does not load.
+A model whose path ends in `broken` does not load, one that ends in `slow` loads without an end.
 """
 
 from __future__ import annotations
@@ -78,6 +78,8 @@ class FakeEngine:
         if command.model_path.endswith("broken"):
             self.send(LoadFailed(ErrorCode.MODEL_LOAD_FAILED, "model.safetensors is truncated"))
             sys.exit(1)
+        if command.model_path.endswith("slow"):
+            return
         self.send(Loaded("Fake", "cpu", "cpu", "float32", 100, 4, 10, 1, 4, 0.1))
 
     def answer(self, command: Submit) -> None:

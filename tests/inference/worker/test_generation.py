@@ -19,6 +19,7 @@ from inference.protocol import (
 )
 from inference.services import request_cancel
 from inference.stream import JobKeys
+from inference.worker.engine_pool import EnginePool
 from inference.worker.generation import JobRunner
 from llamagpu.lib.error_codes import ErrorCode
 from plugins_app.base import PluginRefusal
@@ -250,3 +251,30 @@ def test_many_jobs_at_once_do_not_mix(
         text = "".join(e.text for _, e in events if isinstance(e, TokenEvent))
         assert text == f"{index} {index + 1} {index + 2} "
         assert events[-1][1].finish_reason is FinishReason.STOP
+
+
+def test_a_job_that_an_unloading_cuts_off_begins_again(
+    make_runner: Runner, make_job: Job, redis_client: Any, engines: EnginePool
+) -> None:
+    job = make_job("third")
+    thread = threading.Thread(target=make_runner().run, args=[job])
+    thread.start()
+    for attempt in (1, 2):
+        wait_until(lambda: _num_open(engines, job.model), f"attempt {attempt} runs")
+        engines.unload(job.model, drain_timeout=5.0, generation=attempt)
+        wait_until(
+            lambda number=attempt: (
+                RestartEvent(number + 1)
+                in [event for _, event in events_of(redis_client, job.job_id)]
+            ),
+            "it begins again",
+        )
+    thread.join(30)
+    wait_until(lambda: redis_client.exists(JobKeys(job.job_id).ended), "the job ends")
+    assert events_of(redis_client, job.job_id)[-1][1].text == "alive "
+    assert InferenceJob.objects.get().state == "succeeded"
+
+
+def _num_open(engines: EnginePool, slug: str) -> int:
+    engines.ask_stats()
+    return sum(engine.num_running for engine in engines.reports() if engine.model == slug)
