@@ -8,14 +8,14 @@ from django import forms
 from django.contrib import admin
 from django.http import HttpRequest
 
+from accounts.forms.roles import RIGHT_CHOICES, right_field
 from accounts.models import ADMIN_ROLE, Role, RolePermission
-from accounts.rights import NONE, READ, READ_WRITE, rights_of
+from accounts.rights import rights_of
 from accounts.services.roles import change_role, create_role, delete_role
 from llamagpu.http.model_admin import PortalModelAdmin, ReadOnlyModelAdmin
 from llamagpu.http.permissions import Resource
 
-_CHOICES = [(NONE, "nothing"), (READ, "read"), (READ_WRITE, "read and write")]
-_TEXTS = dict(_CHOICES)
+_TEXTS = dict(RIGHT_CHOICES)
 _CELLS = {resource: f"right_{resource.value}" for resource in Resource}
 
 
@@ -46,9 +46,7 @@ class RoleForm(forms.ModelForm):
 
 # One field for each cell, so that a new resource shows here by itself.
 for _resource, _field in _CELLS.items():
-    RoleForm.base_fields[_field] = RoleForm.declared_fields[_field] = forms.ChoiceField(
-        label=_resource.value.replace("_", " ").capitalize(), choices=_CHOICES, required=False
-    )
+    RoleForm.base_fields[_field] = RoleForm.declared_fields[_field] = right_field(_resource)
 
 
 @admin.register(Role)

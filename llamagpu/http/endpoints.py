@@ -22,7 +22,6 @@ class Endpoint:
     method: str
     route: str
     rule: Rule | None
-    summary: str
 
     @property
     def is_api(self) -> bool:
@@ -32,7 +31,7 @@ class Endpoint:
 def endpoints() -> list[Endpoint]:
     """All of them but Django admin's, the alias `/api/v1/` left out."""
     return [
-        Endpoint(method, route, rule_for(view, method), summary_of(view, method))
+        Endpoint(method, route, rule_for(view, method))
         for route, view in walk_views(get_resolver().url_patterns)
         if not route.startswith("api/v1/")
         for method in methods_of(view)
@@ -57,13 +56,6 @@ def methods_of(view: Any) -> list[str]:
     if not isinstance(view, type):
         return ["GET"]
     return [method for method in METHODS if hasattr(view, method.lower())]
-
-
-def summary_of(view: Any, method: str) -> str:
-    """The first line of the handler's docstring, or an empty string."""
-    handler = getattr(view, method.lower(), None) if isinstance(view, type) else view
-    lines = (getattr(handler, "__doc__", None) or "").strip().splitlines()
-    return lines[0] if lines else ""
 
 
 def is_declared(view: Any) -> bool:
