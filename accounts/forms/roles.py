@@ -24,6 +24,8 @@ class RightsForm(PortalForm):
     """One choice for each resource. `prefix` keeps the forms of several roles apart."""
 
     def __init__(self, role: Role, data: Any = None) -> None:
-        self.base_fields = {resource.value: right_field(resource) for resource in Resource}
         super().__init__(data, prefix=role.slug, initial=rights_of(role))
         self.role = role
+        for resource in Resource:
+            field = self.fields[resource.value] = right_field(resource)
+            field.widget.attrs["class"] = "form-select"
