@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from django.core.exceptions import ValidationError
+from django.core.validators import validate_email
 from django.db import transaction
 from django.utils import timezone
 
@@ -19,6 +21,7 @@ from monitoring.audit_actions import AuditAction
 
 _MAX_SUBJECT = 255
 _MAX_NAME = 150
+_MAX_EMAIL = 254
 _NO_ROLE = "none"
 
 
@@ -115,15 +118,25 @@ def _brought_up_to_date(user: User, claims: Mapping[str, Any], role: str) -> Use
 
 
 def _person(claims: Mapping[str, Any]) -> dict[str, str]:
-    """Names and a verified e-mail address, as far as the provider tells them."""
+    """Names and a verified e-mail address, as far as the provider tells them and they are usable."""
     texts = {"first_name": claims.get("given_name"), "last_name": claims.get("family_name")}
-    if claims.get("email_verified") is not False:
-        texts["email"] = claims.get("email")
-    return {
-        name: value[:_MAX_NAME]
+    person = {
+        name: value.replace("\0", "")[:_MAX_NAME]
         for name, value in texts.items()
-        if isinstance(value, str) and "\0" not in value
+        if isinstance(value, str)
     }
+    email = claims.get("email")
+    if isinstance(email, str) and claims.get("email_verified") is not False and _is_email(email):
+        person["email"] = email
+    return person
+
+
+def _is_email(text: str) -> bool:
+    try:
+        validate_email(text)
+    except ValidationError:
+        return False
+    return len(text) <= _MAX_EMAIL
 
 
 def _free_name(claims: Mapping[str, Any]) -> str:
