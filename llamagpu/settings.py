@@ -182,8 +182,7 @@ CONTENT_SECURITY_POLICY = {
         "frame-ancestors": [NONE],
     },
 }
-# A prompt of the longest allowed text, four bytes a character, JSON around it.
-DATA_UPLOAD_MAX_MEMORY_SIZE = max(1_048_576, LLAMA.max_input_chars * 4 + 65_536)
+DATA_UPLOAD_MAX_MEMORY_SIZE = LLAMA.max_body_bytes
 
 # ------------------------------------------------------------------ static files, language, time
 STATIC_URL = "static/"

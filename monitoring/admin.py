@@ -1,7 +1,13 @@
-from django.contrib import admin
+from typing import Any
 
-from llamagpu.http.model_admin import ReadOnlyModelAdmin
-from monitoring.models import AuditLog, AuditSeal
+from django import forms
+from django.contrib import admin
+from django.http import HttpRequest
+
+from llamagpu.http.model_admin import PortalModelAdmin, ReadOnlyModelAdmin
+from llamagpu.lib.setting_fields import SETTING_FIELDS
+from monitoring.models import AuditLog, AuditSeal, ConfigValue
+from monitoring.services.configuration import change_configuration
 
 
 @admin.register(AuditLog)
@@ -28,3 +34,28 @@ class AuditSealAdmin(ReadOnlyModelAdmin):
     search_fields = ["file_name", "sha256"]
     date_hierarchy = "created_at"
     actions = None
+
+
+class ConfigValueForm(forms.ModelForm):
+    """A setting and its value as JSON."""
+
+    name = forms.ChoiceField(choices=[(field.name, field.name) for field in SETTING_FIELDS])
+
+
+@admin.register(ConfigValue)
+class ConfigValueAdmin(PortalModelAdmin):
+    """Settings that differ from their defaults; the page `/settings` shows all of them."""
+
+    form = ConfigValueForm
+    list_display = ["name", "value", "updated_at", "updated_by"]
+    search_fields = ["name", "updated_by"]
+    readonly_fields = ["updated_at", "updated_by"]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        return ["name", *self.readonly_fields] if obj else self.readonly_fields
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        change_configuration(actor=request.user, changes={obj.name: obj.value})
+
+    def delete_model(self, request: HttpRequest, obj: Any) -> None:
+        change_configuration(actor=request.user, changes={obj.pk: None})

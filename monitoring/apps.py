@@ -8,8 +8,9 @@ class MonitoringConfig(AppConfig):
     verbose_name = "Monitoring"
 
     def ready(self) -> None:
-        from monitoring import navigation, probes, refusals
+        from monitoring import live_settings, navigation, probes, refusals
 
         probes.register()
         navigation.register_entries()
         refusals.register()
+        live_settings.register()

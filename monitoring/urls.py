@@ -2,11 +2,13 @@ from django.urls import path
 
 from monitoring.api.views import livez, readyz
 from monitoring.views.audit import AuditPage
+from monitoring.views.configuration import ConfigurationPage
 from monitoring.views.home import home
 
 urlpatterns = [
     path("", home, name="home"),
     path("audit", AuditPage.as_view(), name="audit"),
+    path("settings", ConfigurationPage.as_view(), name="system-config"),
     path("livez", livez, name="livez"),
     path("readyz", readyz, name="readyz"),
 ]

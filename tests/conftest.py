@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 import subprocess
 import time
@@ -21,7 +22,7 @@ from accounts.services.users import create_user
 from inference.catalog import sync_models
 from llamagpu.lib.redis_client import sync_client
 from llamagpu.supervisor.valkey import EmbeddedValkey, find_server
-from monitoring import audit_guard
+from monitoring import audit_guard, configuration
 from tests.environment import MODEL_ROOT
 
 PASSWORD = "correct horse battery staple"
@@ -77,12 +78,16 @@ def fast_passwords(settings: Any) -> None:
 
 @pytest.fixture(autouse=True)
 def nothing_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a process remembers of roles and of refused keys must not reach from test to test."""
+    """What a process remembers of roles, refused keys and settings must not reach from test to test."""
     monkeypatch.setattr(role_rights, "LIFETIME", 0.0)
     monkeypatch.setattr(failed_attempts, "MAX_FAILURES", 1_000_000)
     monkeypatch.setattr(failed_attempts, "_paused_until", 0.0)
     monkeypatch.setattr(limit_policies, "LIFETIME", 0.0)
     monkeypatch.setattr(limits, "_away_until", 0.0)
+    # The database is asked for the configuration once a test has changed it there.
+    monkeypatch.setattr(configuration, "_known", configuration._Known({}, math.inf))
+    monkeypatch.setattr(configuration, "_frozen", None)
+    monkeypatch.setattr(configuration, "_complaints", set())
 
 
 @pytest.fixture(autouse=True)

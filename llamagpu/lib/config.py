@@ -88,6 +88,11 @@ class LlamaConfig:
         return self.max_memory.resolve(total_bytes())
 
     @property
+    def max_body_bytes(self) -> int:
+        """Largest body of a request: the longest text, four bytes a character, JSON around it."""
+        return max(1_048_576, self.max_input_chars * 4 + 65_536)
+
+    @property
     def cache_dir(self) -> Path:
         """What can be made again: converted models, compiled kernels."""
         return self.data_dir / "cache"

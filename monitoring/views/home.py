@@ -8,6 +8,7 @@ from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
 from llamagpu.http.permissions import Public, declare_access
+from monitoring.configuration import current
 from monitoring.health import check_health
 
 
@@ -17,7 +18,7 @@ def home(request: HttpRequest) -> HttpResponse:
     failing = [f"{probe.name}: {probe.detail}" for probe in check_health() if not probe.healthy]
     context = {
         "reasons": failing,
-        "model": settings.LLAMA.default_model,
+        "model": current().default_model,
         "admin": settings.LLAMA.admin_username,
         "base_url": request.build_absolute_uri("/").rstrip("/"),
     }
