@@ -80,7 +80,12 @@ class NewKeyForm(PortalForm):
     def refuse(self, field: str, message: str) -> None:
         """Shows what the service refused, at the field that it named."""
         shown = {"expires_at": "expires_in"}.get(field, field)
-        self.add_error(shown if shown in self.fields else None, message)
+        if shown not in self.fields:
+            self.add_error(None, message)
+            return
+        self.add_error(shown, message[:1].upper() + message[1:])
+        attributes = self.fields[shown].widget.attrs
+        attributes["class"] = f"{attributes['class']} is-invalid"
 
 
 class RotateForm(PortalForm):
