@@ -30,7 +30,8 @@ class AccountPage(PageView):
 
     def post(self, request: HttpRequest) -> HttpResponse:
         user = caller(request)
-        sign_in_gate.admit(request, user.get_username())
+        if request.POST.get("password"):
+            sign_in_gate.admit(request, user.get_username())
         form = ProfileForm(user, request.POST)
         if not form.is_valid():
             return self._page(request, user, form)
