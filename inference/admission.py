@@ -10,6 +10,7 @@ from inference.presence import WorkerReport, live_workers
 from llamagpu.http.errors import AppError
 from llamagpu.lib.error_codes import ErrorCode
 from llamagpu.lib.redis_client import sync_client
+from monitoring.configuration import current
 
 # kombu's list of a queue, behind the prefix of CELERY_BROKER_TRANSPORT_OPTIONS.
 _QUEUE_LIST = f"lg:{QUEUE}"
@@ -30,7 +31,7 @@ def admit() -> list[WorkerReport]:
             "No inference worker is running. It may be starting: try again shortly.",
             retry_after=5,
         )
-    if waiting >= settings.LLAMA.max_queue:
+    if waiting >= current().max_queue:
         raise AppError(
             ErrorCode.QUEUE_FULL,
             f"{waiting} requests are waiting already, which is the limit.",

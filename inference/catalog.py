@@ -17,6 +17,7 @@ from inference.models import Model
 from inference.states import ModelState
 from monitoring import audit
 from monitoring.audit_actions import AuditAction
+from monitoring.configuration import current
 
 logger = logging.getLogger(__name__)
 
@@ -103,16 +104,16 @@ def _explain_size(files: ModelFiles) -> str:
 
     Only host memory is known here: with a GPU the engine decides.
     """
-    limit = settings.LLAMA.max_memory_bytes
+    limit = current().max_memory_bytes
     least = least_memory(
         files,
-        context_length=settings.LLAMA.max_model_len or None,
+        context_length=current().max_model_len or None,
         weight_bytes_per_parameter=LEAST_WEIGHT_BYTES,
         kv_dtype_bytes=LEAST_KV_BYTES,
     )
-    if settings.LLAMA.backend in ("cuda", "rocm") or limit is None or least.total <= limit:
+    if current().backend in ("cuda", "rocm") or limit is None or least.total <= limit:
         return ""
-    return f"{least.describe(limit)} (LLAMA_MAX_MEMORY={settings.LLAMA.max_memory.text})"
+    return f"{least.describe(limit)} (LLAMA_MAX_MEMORY={current().max_memory.text})"
 
 
 @transaction.atomic

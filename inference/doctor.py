@@ -20,6 +20,7 @@ from inference.model_store import read_facts
 from inference.models import Model
 from inference.prompts import model_directory
 from monitoring.collectors.host import read_disk, read_memory
+from monitoring.configuration import current
 from monitoring.health import ProbeFailedError
 from monitoring.probes import probe_database, probe_redis
 
@@ -120,7 +121,7 @@ def _probe(name: str, probe: Callable[[], str], *, is_required: bool = True) -> 
 
 
 def _default_model() -> Finding:
-    slug = settings.LLAMA.default_model
+    slug = current().default_model
     model = Model.objects.available().filter(slug=slug).first()
     if model is None:
         return Finding("default model", False, f"'{slug}' is not registered: manage.py pull")
@@ -133,12 +134,12 @@ def _default_model() -> Finding:
 
 def _need_of(model: Model) -> str:
     """The memory of the model with the settings of now, in plain float32: a CPU's upper bound."""
-    limit = settings.LLAMA.max_memory_bytes
+    limit = current().max_memory_bytes
     files = read_facts(model_directory(model))
     estimate = estimate_memory(
         files,
-        num_slots=settings.LLAMA.num_slots,
-        context_length=settings.LLAMA.max_model_len or None,
+        num_slots=current().num_slots,
+        context_length=current().max_model_len or None,
     )
     text = estimate.describe(limit)
     if limit is not None and estimate.total > limit:
@@ -156,9 +157,9 @@ def _memory() -> Finding:
     memory = read_memory()
     total = min(memory.total, memory.limit or memory.total)
     text = f"{memory.available / 1024**3:.1f} of {total / 1024**3:.1f} GiB available"
-    limit = settings.LLAMA.max_memory_bytes
+    limit = current().max_memory_bytes
     if limit is not None:
-        text += f", models may hold {limit / 1024**3:.1f} ({settings.LLAMA.max_memory.text})"
+        text += f", models may hold {limit / 1024**3:.1f} ({current().max_memory.text})"
     return Finding("memory", memory.available > 1024**3, text, is_required=False)
 
 

@@ -83,6 +83,8 @@ class WorkerReport:
     freed: dict[str, Freed] = field(default_factory=dict)
     memory_limit: int | None = None
     memory_available: int | None = None
+    # The settings that it took up at its start, by name.
+    configuration: dict[str, Any] = field(default_factory=dict)
 
 
 def announce(client: SyncRedis, report: WorkerReport) -> None:

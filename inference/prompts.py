@@ -17,6 +17,7 @@ from inference.protocol import Prompt
 from inference.tokenizer import PromptError, Tokenizer
 from llamagpu.http.errors import AppError
 from llamagpu.lib.error_codes import ErrorCode
+from monitoring.configuration import current
 
 _MAX_TOKENIZERS = 16
 _TEMPLATE_TOKENS, _MESSAGE_TOKENS = 256, 16
@@ -34,7 +35,7 @@ def context_length(model: Model, engines: Iterable[EngineReport] = ()) -> int:
     The model's own, the configured limit, or what the memory of its engines allowed.
     """
     limits = [engine.max_model_len for engine in engines if engine.model == model.slug]
-    limits += [model.context_length, settings.LLAMA.max_model_len]
+    limits += [model.context_length, current().max_model_len]
     return min(limit for limit in limits if limit)
 
 

@@ -17,8 +17,9 @@ from inference.presence import EngineReport, WorkerReport
 from inference.prompts import context_length
 from inference.states import ModelState
 from llamagpu.lib.percentiles import percentiles
-from monitoring.configuration import current
+from monitoring.configuration import current, register_running
 from monitoring.health import ProbeFailedError, register_probe
+from monitoring.services.configuration import register_validator
 from monitoring.snapshot import register_section
 
 _WINDOW = timedelta(hours=1)
@@ -31,6 +32,15 @@ def register() -> None:
     register_section("workers", workers_section)
     register_section("queue", queue_section)
     register_section("statistics", statistics_section)
+    register_running(lambda: [worker.configuration for worker in _workers()])
+    register_validator("default_model", missing_model)
+
+
+def missing_model(slug: str) -> str | None:
+    """Why `slug` cannot be the default model, or None."""
+    if Model.objects.available().filter(slug=slug).exists():
+        return None
+    return f"there is no model '{slug}': register it first"
 
 
 def probe_worker() -> str:
@@ -59,7 +69,11 @@ def probe_default_model() -> str:
 
 
 def workers_section() -> list[dict[str, Any]]:
-    return [asdict(worker) for worker in _workers()]
+    """Without their configuration, which is not for everybody who may see the status."""
+    shown = [asdict(worker) for worker in _workers()]
+    for worker in shown:
+        del worker["configuration"]
+    return shown
 
 
 def queue_section() -> dict[str, Any]:

@@ -122,7 +122,10 @@ def _refresh() -> None:
     except SynchronousOnlyOperation:
         return  # on an event loop: the next thread that asks will refresh
     except Error as error:
-        _complain("database", "the configuration in the database cannot be read: %s", error)
+        if _known.read_at == _NEVER and not values:
+            logger.debug("no configuration in the database: %s", error)  # not migrated yet
+        else:
+            _complain("database", "the configuration in the database cannot be read: %s", error)
     _known = _Known(values, time.monotonic())
     if values != before:
         config = replace(settings.LLAMA, **values)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from django.conf import settings
 from rest_framework import serializers
 from rest_framework.exceptions import PermissionDenied
 
@@ -27,6 +26,7 @@ from llamagpu.http.fields import (
 )
 from llamagpu.http.permissions import Action, Resource
 from llamagpu.lib.error_codes import ErrorCode
+from monitoring.configuration import current
 
 MAX_MESSAGES = 512
 MAX_STOP_STRINGS = 8
@@ -80,7 +80,7 @@ class SamplingSerializer(StrictSerializer):
     response_format = ResponseFormatSerializer(default=None, allow_null=True)
 
     def validate_max_tokens(self, value: int) -> int:
-        limit = settings.LLAMA.max_new_tokens
+        limit = current().max_new_tokens
         if value > limit:
             raise serializers.ValidationError(f"Must be at most {limit}.")
         return value
@@ -118,7 +118,7 @@ class InferSerializer(SamplingSerializer):
         return value
 
     def validate_timeout(self, value: float) -> float:
-        limit = settings.LLAMA.job_timeout
+        limit = current().job_timeout
         if value > limit:
             raise serializers.ValidationError(f"Must be at most {limit} seconds.")
         return value
@@ -160,7 +160,7 @@ def read_call(serializer: InferSerializer, user: Any, key: Any) -> GenerationCal
     fields = dict(serializer.validated_data)
     if fields["priority"] > 0 and not user.can(Resource.MODELS, Action.WRITE):
         raise PermissionDenied("priority: only who may manage models may go before others.")
-    model = find_model(fields.get("model") or settings.LLAMA.default_model, user, key)
+    model = find_model(fields.get("model") or current().default_model, user, key)
     if not model.is_enabled:
         raise AppError(ErrorCode.MODEL_NOT_FOUND, f"The model '{model.slug}' is disabled.")
     prompt = Prompt(
@@ -175,7 +175,7 @@ def read_call(serializer: InferSerializer, user: Any, key: Any) -> GenerationCal
         prompt=prompt,
         params=params,
         priority=fields["priority"],
-        timeout=fields.get("timeout", float(settings.LLAMA.job_timeout)),
+        timeout=fields.get("timeout", float(current().job_timeout)),
     )
 
 
@@ -201,7 +201,7 @@ def find_model(slug: str, user: Any, key: Any) -> Model:
 
 
 def _check_length(num_characters: int) -> None:
-    limit = settings.LLAMA.max_input_chars
+    limit = current().max_input_chars
     if num_characters > limit:
         raise serializers.ValidationError(
             f"Has {num_characters} characters; at most {limit} are accepted."

@@ -10,12 +10,12 @@ import time
 from collections.abc import Callable
 
 import redis
-from django.conf import settings
 
 from inference.presence import WorkerReport, announce, withdraw
 from inference.worker.engine_pool import EnginePool
 from llamagpu.lib.memory import available_bytes
 from llamagpu.lib.redis_client import SyncRedis
+from monitoring.configuration import current, shown_restart_values
 
 logger = logging.getLogger(__name__)
 
@@ -74,11 +74,12 @@ class Heartbeat:
             host=socket.gethostname(),
             started_unix=self._started_unix,
             num_active_jobs=self._num_active(),
-            concurrency=settings.LLAMA.worker_concurrency,
+            concurrency=current().worker_concurrency,
             engines=self._engines.reports(),
             rejected_backends=self._engines.rejected_backends(),
             generations=generations,
             freed=self._engines.freed(),
             memory_limit=self._engines.memory_limit,
             memory_available=available_bytes(),
+            configuration=shown_restart_values(),
         )

@@ -9,7 +9,13 @@ import secrets
 import threading
 from typing import Any
 
-from celery.signals import worker_init, worker_ready, worker_shutdown, worker_shutting_down
+from celery.signals import (
+    celeryd_init,
+    worker_init,
+    worker_ready,
+    worker_shutdown,
+    worker_shutting_down,
+)
 from django.conf import settings
 
 from inference.protocol import GenerationJob
@@ -20,6 +26,7 @@ from inference.worker.load_orders import order_for
 from inference.worker.reaper import Reaper
 from inference.worker.reconciler import Reconciler
 from llamagpu.lib.redis_client import sync_client
+from monitoring.configuration import current, freeze
 from plugins_app.pipeline import Pipeline
 
 #: Seconds for running requests to end at shutdown, within the ten that `manage.py serve` has.
@@ -33,7 +40,7 @@ class WorkerRuntime:
     def __init__(self, name: str) -> None:
         client = sync_client(settings.REDIS_URL)
         instance = secrets.token_hex(6)
-        self._engines = EnginePool(order_for, memory_limit=settings.LLAMA.max_memory_bytes)
+        self._engines = EnginePool(order_for, memory_limit=current().max_memory_bytes)
         self._runner = JobRunner(client, name, instance, self._engines, Pipeline())
         self._reconciler = Reconciler(client, self._engines)
         self._heartbeat = Heartbeat(
@@ -76,6 +83,12 @@ def current_runtime() -> WorkerRuntime:
     if _runtime is None:
         raise RuntimeError("inference jobs run only inside a Celery worker")
     return _runtime
+
+
+@celeryd_init.connect
+def _configure(conf: Any = None, **kwargs: Any) -> None:
+    """Before Celery makes its pool: what the database says of this worker holds from here on."""
+    conf.worker_concurrency = freeze().worker_concurrency
 
 
 @worker_init.connect

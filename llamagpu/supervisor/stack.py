@@ -20,7 +20,7 @@ def worker_spec(config: LlamaConfig, *, base_dir: Path, port: int) -> ChildSpec:
     """One Celery worker whose threads only wait on the engines."""
     celery = [sys.executable, "-m", "celery", "--quiet", "-A", "llamagpu", "worker"]
     options = [
-        *("--pool", "threads", "--concurrency", str(config.worker_concurrency)),
+        *("--pool", "threads"),  # as many as the configuration says: the worker reads it itself
         *("--queues", "inference", "--hostname", f"worker-{port}@%h"),
         *("--loglevel", config.log_level),
         # Cluster chatter between workers: the heartbeat in Redis says more for less.

@@ -10,6 +10,8 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand
 
+from monitoring.configuration import current
+
 # A process of its own: nothing but the engine loads torch.
 PROGRAM: tuple[str, ...] = (sys.executable, "-m", "inference.engine.quality")
 
@@ -26,7 +28,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         config = settings.LLAMA
-        folder = config.model_path / (options["model"] or config.default_model)
+        folder = config.model_path / (options["model"] or current().default_model)
         command = [*PROGRAM, "--model", str(folder)]
         if options["level"]:
             command += ["--level", *options["level"]]
