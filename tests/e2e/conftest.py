@@ -34,8 +34,13 @@ LONG = {
 class Stack:
     """A running `manage.py serve` of its own data directory, and a key to it."""
 
-    def __init__(self, data_dir: Path, level: str = "0") -> None:
-        """At level 0 answers take long enough to be interrupted; `auto` is what people get."""
+    def __init__(
+        self, data_dir: Path, level: str = "0", model_root: Path = MODEL_ROOT, **environment: str
+    ) -> None:
+        """At level 0 answers take long enough to be interrupted; `auto` is what people get.
+
+        `environment` adds variables, such as DATABASE_URL.
+        """
         self.data_dir = data_dir
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -44,12 +49,13 @@ class Stack:
             name: value for name, value in os.environ.items() if not name.startswith("LLAMA_")
         } | {
             "LLAMA_DATA_DIR": str(data_dir),
-            "LLAMA_MODEL_PATH": str(MODEL_ROOT),
+            "LLAMA_MODEL_PATH": str(model_root),
             "LLAMA_PORT": str(self.port),
             "LLAMA_OPTIMIZATION_LEVEL": level,
             # One caller sends more than a person would.
             "LLAMA_RATE_INFERENCE": "-1",
             "LLAMA_RATE_SYSTEM": "-1",
+            **environment,
         }
         self.process = subprocess.Popen(
             [sys.executable, "manage.py", "serve", "--no-pull"],
