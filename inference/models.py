@@ -95,6 +95,29 @@ class Model(models.Model):
         return None if seconds == FOR_EVER else seconds
 
 
+class IdempotentCall(models.Model):
+    """An `Idempotency-Key` that its owner has used, written with the job that it names.
+
+    `fingerprint` is that of the request's body; `part` counts the jobs of a call that makes several.
+    """
+
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="idempotent_calls"
+    )
+    key = models.CharField(max_length=255)
+    part = models.PositiveSmallIntegerField(default=0)
+    fingerprint = models.CharField(max_length=64)
+    created_at = models.DateTimeField(default=timezone.now, db_index=True, editable=False)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["owner", "key", "part"], name="one_call_a_key"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.key} of {self.owner}"
+
+
 class InferenceJob(models.Model):
     """The durable row of one inference: the truth about it, whatever Redis loses or repeats."""
 
@@ -117,6 +140,12 @@ class InferenceJob(models.Model):
     priority = models.SmallIntegerField(default=0)
     prompt = models.JSONField()
     params = models.JSONField()
+    reader_grace = models.FloatField(
+        null=True, help_text="seconds that it goes on without a reader; empty: it needs none"
+    )
+    call = models.OneToOneField(
+        IdempotentCall, null=True, on_delete=models.SET_NULL, related_name="job"
+    )
     worker = models.CharField(max_length=128, blank=True)
     backend = models.CharField(max_length=16, blank=True)
 
@@ -135,6 +164,22 @@ class InferenceJob(models.Model):
     finish_reason = models.CharField(max_length=16, blank=True)
     error_code = models.CharField(max_length=32, blank=True)
     error_message = models.CharField(max_length=500, blank=True)
+    answer = models.JSONField(
+        null=True, help_text="what the answer holds besides its text, as the worker sent it"
+    )
+
+    admission_time = models.FloatField(null=True, help_text="seconds from the call to this row")
+    reserved_tokens = models.IntegerField(null=True, help_text="set aside at admission")
+    load_time = models.FloatField(null=True, help_text="seconds of waiting for a loaded engine")
+
+    retention = models.CharField(
+        max_length=8, blank=True, help_text="what is kept of prompt and answer, decided at the end"
+    )
+    content_until = models.DateTimeField(null=True, help_text="when prompt and answer are removed")
+    content_removed_at = models.DateTimeField(null=True)
+    content_digests = models.JSONField(
+        null=True, help_text="SHA-256 of the prompt and the answer that were removed"
+    )
 
     objects = InferenceJobQuerySet.as_manager()
 
@@ -143,7 +188,30 @@ class InferenceJob(models.Model):
         indexes = [
             models.Index(fields=["state", "created_at"], name="job_state_created"),
             models.Index(fields=["owner", "-created_at"], name="job_owner_created"),
+            models.Index(
+                fields=["content_until"],
+                name="job_content_until",
+                condition=models.Q(content_until__isnull=False),
+            ),
         ]
 
     def __str__(self) -> str:
         return f"{self.id} {self.state}"
+
+
+class JobAttempt(models.Model):
+    """An attempt of a job that needed more than one."""
+
+    job = models.ForeignKey(InferenceJob, on_delete=models.CASCADE, related_name="attempts")
+    number = models.PositiveSmallIntegerField()
+    worker = models.CharField(max_length=128, blank=True)
+    started_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["number"]
+        constraints = [
+            models.UniqueConstraint(fields=["job", "number"], name="one_row_an_attempt"),
+        ]
+
+    def __str__(self) -> str:
+        return f"attempt {self.number} of {self.job_id}"
