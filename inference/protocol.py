@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from inference.conversation import ChatMessage, Prompt, ToolCall
 from inference.sampling_params import Grammar, GrammarKind, SamplingParams
 from llamagpu.lib.error_codes import ErrorCode
 
-__all__ = ["Grammar", "GrammarKind", "SamplingParams"]
+__all__ = ["ChatMessage", "Grammar", "GrammarKind", "Prompt", "SamplingParams", "ToolCall"]
 
 PROTOCOL_VERSION = 1
 
@@ -25,27 +26,6 @@ class FinishReason(StrEnum):
 
     STOP = "stop"
     LENGTH = "length"
-
-
-@dataclass(frozen=True, slots=True)
-class ChatMessage:
-    """One turn of a conversation."""
-
-    role: str
-    content: str
-
-
-@dataclass(frozen=True, slots=True)
-class Prompt:
-    """What the model reads: exactly one of the three forms is set.
-
-    `text` and `messages` go through the model's chat template (a text is one user turn; a model
-    without a template reads the text as it is); `token_ids` are taken as they are.
-    """
-
-    text: str | None = None
-    messages: tuple[ChatMessage, ...] | None = None
-    token_ids: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -340,11 +320,15 @@ EngineEvent = (
 
 @dataclass(frozen=True, slots=True)
 class TokenEvent:
-    """Text to append. `position` is the index of the last token it stands for, from 0."""
+    """Text to append to the answer `index`, of `n`.
+
+    `position` is the index of the last token of that answer that it stands for, from 0.
+    """
 
     text: str
     position: int
     logprobs: tuple[TokenLogprob, ...] = ()
+    index: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -356,7 +340,10 @@ class RestartEvent:
 
 @dataclass(frozen=True, slots=True)
 class DoneEvent:
-    """The job succeeded and its row is settled."""
+    """The job succeeded and its row is settled.
+
+    Where `n` answers were asked for, `choices` holds all of them in order.
+    """
 
     text: str
     finish_reason: FinishReason
@@ -366,6 +353,7 @@ class DoneEvent:
     backend: str
     plugins: tuple[str, ...] = ()
     logprobs: tuple[TokenLogprob, ...] | None = None
+    choices: tuple[Choice, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,14 +74,23 @@ def last_event(client: SyncRedis, job_id: str) -> DoneEvent | ErrorEvent | None:
 
 
 def published_tokens(client: SyncRedis, job_id: str) -> int:
-    """Tokens that the newest attempt of a job has published so far. Raises RedisError."""
-    for _, fields in client.xrevrange(JobKeys(job_id).events, count=1):
+    """Tokens that the newest attempt of a job has published so far, of all its answers together.
+
+    Raises RedisError.
+    """
+    key = JobKeys(job_id).events
+    newest = client.xrevrange(key, count=1)
+    if not newest:
+        return 0
+    attempt = newest[0][0].decode().partition("-")[0]
+    per_answer: dict[int, int] = {}
+    for _, fields in client.xrange(key, min=f"{attempt}-0"):
         event = decode_json(fields[_FIELD.encode()])
         if isinstance(event, TokenEvent):
-            return event.position + 1
+            per_answer[event.index] = event.position + 1
         if isinstance(event, DoneEvent | ErrorEvent):
             return event.usage.completion_tokens
-    return 0
+    return sum(per_answer.values())
 
 
 async def read_events(

@@ -16,6 +16,7 @@ from pathlib import Path
 from inference import wire
 from inference.protocol import (
     Cancel,
+    Choice,
     Delta,
     Drain,
     Drained,
@@ -107,15 +108,21 @@ class FakeEngine:
                 self.say(command, words[1:])
 
     def say(self, command: Submit, words: list[str]) -> None:
-        for index, word in enumerate(words):
-            self.send(Delta(command.request_id, f"{word} ", index + 1))
+        """All of the `n` answers say the same, word by word in turn."""
+        n = command.params.n
+        for number, word in enumerate(words):
+            for index in range(n):
+                self.send(Delta(command.request_id, f"{word} ", number + 1, index=index))
+        text = "".join(f"{word} " for word in words)
+        choices = tuple(Choice(index, text, FinishReason.STOP) for index in range(n))
         self.send(
             Finished(
                 command.request_id,
-                "".join(f"{word} " for word in words),
+                text,
                 FinishReason.STOP,
-                Usage(2, len(words)),
+                Usage(2, len(words) * n),
                 Timings(0.0, 0.01, 0.02),
+                choices=choices if n > 1 else (),
             )
         )
 

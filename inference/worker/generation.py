@@ -10,6 +10,7 @@ import logging
 import queue
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 
@@ -17,6 +18,7 @@ from django.utils import timezone
 
 from inference.protocol import (
     ChatMessage,
+    Choice,
     Delta,
     DoneEvent,
     ErrorEvent,
@@ -56,11 +58,13 @@ _HANG_GRACE = 4.0
 class _Run:
     """A job that runs here. `is_lost` says that another worker has it now.
 
-    `usage` is what its present attempt has computed, as far as the engine has said.
+    `usage` is what its present attempt has computed, as far as the engine has said, and `num_tokens`
+    the part of each of its answers.
     """
 
     job: GenerationJob
     usage: Usage = field(default_factory=Usage)
+    num_tokens: dict[int, int] = field(default_factory=dict)
     engine: EngineProcess | None = None
     cancelled: threading.Event = field(default_factory=threading.Event)
     is_lost: bool = False
@@ -146,7 +150,7 @@ class JobRunner:
 
     def _attempt(self, run: _Run) -> None:
         job = run.job
-        run.usage = Usage()
+        run.usage, run.num_tokens = Usage(), {}
         remaining = job.deadline_unix - time.time()
         if remaining <= 0:
             self._fail(run, ErrorCode.DEADLINE_EXCEEDED, "The time limit passed in the queue.")
@@ -200,9 +204,13 @@ class JobRunner:
                 case Started():
                     run.usage = Usage(event.prompt_tokens)
                 case Delta():
-                    run.usage = replace(run.usage, completion_tokens=event.num_tokens)
-                    token = TokenEvent(event.text, event.num_tokens - 1, event.logprobs)
-                    self._publish(run, token)
+                    run.num_tokens[event.index] = event.num_tokens
+                    total = sum(run.num_tokens.values())
+                    run.usage = replace(run.usage, completion_tokens=total)
+                    position = event.num_tokens - 1
+                    self._publish(
+                        run, TokenEvent(event.text, position, event.logprobs, event.index)
+                    )
                 case Finished():
                     self._succeed(run, event, plugins, waited)
                     return
@@ -228,12 +236,28 @@ class JobRunner:
         )
         if not acted:
             return job.prompt, []
-        changed = (
-            None
-            if context.messages is None
-            else tuple(ChatMessage(message.role, message.content) for message in context.messages)
-        )
+        changed = _rewritten(messages or (), context.messages)
         return replace(job.prompt, text=context.text, messages=changed), acted
+
+    def _plugins_after(
+        self, job: GenerationJob, event: Finished
+    ) -> tuple[str, tuple[Choice, ...], list[str]]:
+        """The text, all answers where there are several, and the plugins that acted."""
+
+        def seen(text: str) -> tuple[str, list[str]]:
+            context, acted = self._pipeline.after(ResultContext(job.request_id, job.model, text))
+            return context.text, acted
+
+        if not event.choices:
+            text, acted = seen(event.text)
+            return text, (), acted
+        results = [seen(choice.text) for choice in event.choices]
+        choices = tuple(
+            replace(choice, text=text)
+            for choice, (text, _) in zip(event.choices, results, strict=True)
+        )
+        every = dict.fromkeys(name for _, acted in results for name in acted)
+        return choices[0].text, choices, list(every)
 
     # -------------------------------------------------------------- ends
 
@@ -241,16 +265,14 @@ class JobRunner:
         job = run.job
         run.usage = event.usage
         try:
-            result, acted = self._pipeline.after(
-                ResultContext(job.request_id, job.model, event.text)
-            )
+            text, choices, acted = self._plugins_after(job, event)
         except PluginRefusal as refusal:
             self._fail(run, ErrorCode.INFERENCE_FAILED, str(refusal))
             return
         timings = replace(event.timings, queue_time=event.timings.queue_time + waited)
         backend = run.engine.info.backend if run.engine and run.engine.info else ""
         done = DoneEvent(
-            text=result.text,
+            text=text,
             finish_reason=event.finish_reason,
             usage=event.usage,
             timings=timings,
@@ -258,6 +280,7 @@ class JobRunner:
             backend=backend,
             plugins=tuple(plugins + acted),
             logprobs=event.logprobs,
+            choices=choices,
         )
         self._end(run, done)
 
@@ -308,3 +331,19 @@ class JobRunner:
     def _find(self, job_id: str) -> _Run | None:
         with self._lock:
             return self._runs.get(job_id)
+
+
+def _rewritten(
+    before: Sequence[ChatMessage], after: Sequence[Message] | None
+) -> tuple[ChatMessage, ...] | None:
+    """The turns as plugins left them. A turn of the same place and role keeps its calls of tools."""
+    if after is None:
+        return None
+    turns = []
+    for index, message in enumerate(after):
+        old = before[index] if index < len(before) else None
+        if old is not None and old.role == message.role:
+            turns.append(replace(old, content=message.content))
+        else:
+            turns.append(ChatMessage(message.role, message.content))
+    return tuple(turns)

@@ -109,16 +109,23 @@ def _is_trouble(answer: object) -> bool:
 
 
 def merge_tokens(entries: list[Entry]) -> list[Entry]:
-    """Joins the tokens of a job that follow each other; the order within each job is kept."""
+    """Joins the tokens of an answer that follow each other.
+
+    The order within each answer is kept, and nothing is joined across another event of its job.
+    """
     merged: list[Entry] = []
-    last: dict[str, int] = {}
+    last: dict[tuple[str, int], int] = {}
     for entry in entries:
-        at = last.get(entry.job_id)
+        if not isinstance(entry.event, TokenEvent):
+            last = {answer: at for answer, at in last.items() if answer[0] != entry.job_id}
+            merged.append(entry)
+            continue
+        answer = (entry.job_id, entry.event.index)
+        at = last.get(answer)
         previous = merged[at] if at is not None else None
         if (
             at is not None
             and previous is not None
-            and isinstance(entry.event, TokenEvent)
             and isinstance(previous.event, TokenEvent)
             and previous.attempt == entry.attempt
         ):
@@ -126,9 +133,10 @@ def merge_tokens(entries: list[Entry]) -> list[Entry]:
                 text=previous.event.text + entry.event.text,
                 position=entry.event.position,
                 logprobs=previous.event.logprobs + entry.event.logprobs,
+                index=entry.event.index,
             )
             merged[at] = Entry(entry.job_id, entry.attempt, joined, entry.lifetime)
             continue
-        last[entry.job_id] = len(merged)
+        last[answer] = len(merged)
         merged.append(entry)
     return merged

@@ -278,3 +278,30 @@ def test_a_job_that_an_unloading_cuts_off_begins_again(
 def _num_open(engines: EnginePool, slug: str) -> int:
     engines.ask_stats()
     return sum(engine.num_running for engine in engines.reports() if engine.model == slug)
+
+
+def test_several_answers_are_streamed_and_ended_together(
+    make_runner: Runner, make_job: Job, redis_client: Any
+) -> None:
+    job = make_job("say one two")
+    job = replace(job, params=replace(job.params, n=3))
+    events = run(make_runner(), job, redis_client)
+    for index in range(3):
+        tokens = [e for e in events if isinstance(e, TokenEvent) and e.index == index]
+        assert "".join(token.text for token in tokens) == "one two "
+        assert tokens[-1].position == 1
+    done = events[-1]
+    assert [choice.text for choice in done.choices] == ["one two "] * 3
+    assert InferenceJob.objects.get().completion_tokens == 6
+
+
+def test_every_answer_passes_the_plugins(
+    make_runner: Runner, make_job: Job, redis_client: Any
+) -> None:
+    job = make_job("say one")
+    job = replace(job, params=replace(job.params, n=2))
+    pipeline = Pipeline([make(Suffix, "q", "output_processor")])
+    events = run(make_runner(pipeline=pipeline), job, redis_client)
+    done = events[-1]
+    assert [choice.text for choice in done.choices] == [done.text] * 2
+    assert (done.text, done.plugins) == ("one -q", ("q",))

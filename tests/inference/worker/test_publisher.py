@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 from inference.protocol import ErrorEvent, RestartEvent, TokenEvent
-from inference.stream import KEEP_AFTER_END, JobKeys
+from inference.stream import KEEP_AFTER_END, JobKeys, published_tokens
 from inference.worker.publisher import Entry, Publisher, merge_tokens
 from llamagpu.lib.error_codes import ErrorCode
 from llamagpu.lib.redis_client import sync_client
@@ -23,6 +23,24 @@ def test_tokens_that_follow_each_other_are_joined() -> None:
         ("a", "xy", 1),
         ("b", "1", 0),
     ]
+
+
+def test_the_tokens_of_several_answers_are_joined_each_with_its_own() -> None:
+    entries = [Entry("a", 1, TokenEvent(text, 0, index=index), 60) for text, index in
+               [("x", 0), ("1", 1), ("y", 0), ("2", 1)]]  # fmt: skip
+    merged = [entry.event for entry in merge_tokens(entries)]
+    assert merged == [TokenEvent("xy", 0), TokenEvent("12", 0, index=1)]
+
+
+def test_the_tokens_of_all_answers_of_the_newest_attempt_are_counted(redis_client: Any) -> None:
+    publisher = Publisher(redis_client, lambda job_id, attempt: None)
+    publisher.publish(token("j", "lost", 99))
+    publisher.publish(Entry("j", 2, RestartEvent(2), 60))
+    publisher.publish(token("j", "a", 4, attempt=2))
+    publisher.publish(Entry("j", 2, TokenEvent("b", 6, index=1), 60))
+    publisher.close(10)
+    assert published_tokens(redis_client, "j") == 12
+    assert published_tokens(redis_client, "unknown") == 0
 
 
 def test_nothing_is_joined_across_a_restart() -> None:
