@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
-from django.db import OperationalError
+from django.db import OperationalError, connections
 from django.utils import timezone
 
 from accounts import rights_watch
@@ -137,6 +137,7 @@ async def test_the_loser_is_told_once_and_the_others_go_on(quick: None) -> None:
         await asyncio.wait_for(lost.wait(), PATIENCE)
         await asyncio.sleep(0.1)
         assert second.lost is None
+    await sync_to_async(connections.close_all)()  # those of the thread behind `sync_to_async`
     assert first.lost is not None
     assert [reason.code for reason in told] == [ErrorCode.AUTHENTICATION_FAILED]
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
+from django.db import connections
 
 from accounts import rights_watch
 from accounts.models import ApiKey, Role, User
@@ -54,6 +55,7 @@ async def job(redis_client: Any, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
         priority=0,
     )
     await waiting._client().aclose()
+    await sync_to_async(connections.close_all)()  # those of the thread behind `sync_to_async`
 
 
 def say(redis_client: Any, job: GenerationJob, number: int, event: StreamEvent) -> None:
