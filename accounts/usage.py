@@ -96,21 +96,16 @@ def sum_usage(rows: UsageDayQuerySet, groups: Iterable[str], limit: int) -> list
     groups = list(groups)
     columns = [GROUPS[group] for group in groups]
     summed = rows.order_by().values(*columns).annotate(**_sums(), name=Max("username"))
-    largest = F("total_tokens").desc()
+    largest = F("sum_total_tokens").desc()
     ordered = summed.order_by(*(["day"] if "day" in groups else []), largest, *columns)
     found = list(ordered[:limit])
     names = _names({row["user_id"] for row in found}) if "user" in groups else {}
-    return [
-        {group: _label(group, row, names) for group in groups}
-        | {count: int(row[count]) for count in COUNTS}
-        for row in found
-    ]
+    return [{group: _label(group, row, names) for group in groups} | _counts(row) for row in found]
 
 
 def total_usage(rows: UsageDayQuerySet) -> dict[str, int]:
     """The sum of all rows."""
-    sums = rows.order_by().aggregate(**_sums())
-    return {count: int(sums[count] or 0) for count in COUNTS}
+    return _counts(rows.order_by().aggregate(**_sums()))
 
 
 def users_with_usage(rows: UsageDayQuerySet, limit: int) -> list[str]:
@@ -121,8 +116,13 @@ def users_with_usage(rows: UsageDayQuerySet, limit: int) -> list[str]:
 
 
 def _sums() -> dict[str, Any]:
-    plain = {name: Sum(name) for name in COUNTS if name != "total_tokens"}
-    return plain | {"total_tokens": Sum(F("prompt_tokens") + F("completion_tokens"))}
+    """Sums of the columns, named `sum_…` since an annotation must not be named like a column."""
+    plain = {f"sum_{name}": Sum(name) for name in COUNTS if name != "total_tokens"}
+    return plain | {"sum_total_tokens": Sum(F("prompt_tokens") + F("completion_tokens"))}
+
+
+def _counts(sums: dict[str, Any]) -> dict[str, int]:
+    return {name: int(sums[f"sum_{name}"] or 0) for name in COUNTS}
 
 
 def _names(ids: set[int | None]) -> dict[int, str]:
