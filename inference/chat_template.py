@@ -2,7 +2,7 @@
 
 Templates are Jinja programs that come with a downloaded model, so they are foreign code: they run
 in Jinja's immutable sandbox, with bounds on time and size (`inference.template_sandbox`), and see
-nothing but plain strings. Their
+nothing but strings and what JSON holds. Their
 environment (whitespace rules, loop controls, `tojson`, `raise_exception`, `strftime_now`, guarded namespaces)
 follows `transformers.utils.chat_template_utils`, byte for byte, which a test proves.
 """
@@ -10,13 +10,13 @@ follows `transformers.utils.chat_template_utils`, byte for byte, which a test pr
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import jinja2
-from jinja2 import nodes
+from jinja2 import meta, nodes
 from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
 from jinja2.utils import Namespace
@@ -24,6 +24,7 @@ from jinja2.utils import Namespace
 from inference.model_files import ModelFilesError, read_json_object
 from inference.protocol import ChatMessage
 from inference.template_sandbox import LimitedEnvironment, limited_rendering
+from inference.tool_turns import arguments_of, tell_plainly
 
 # Published templates are under 50 KB; compiling a megabyte of tags would take many seconds.
 MAX_TEMPLATE_BYTES = 256 * 1024
@@ -46,10 +47,18 @@ class ChatTemplate:
         Raises ChatTemplateError where the source is no valid template.
         """
         self._special_tokens = dict(special_tokens or {})
+        environment = _environment()
         try:
-            self._template = _environment().from_string(source)
+            self._template = environment.from_string(source)
+            named = meta.find_undeclared_variables(environment.parse(source))
         except (jinja2.TemplateError, RecursionError) as error:
             raise ChatTemplateError(f"the chat template cannot be compiled: {error}") from error
+        self._knows_tools = "tools" in named
+
+    @property
+    def knows_tools(self) -> bool:
+        """Whether it shows a model the functions that it may call."""
+        return self._knows_tools
 
     @classmethod
     def load(cls, model_dir: Path) -> ChatTemplate | None:
@@ -66,13 +75,22 @@ class ChatTemplate:
             return None
         return cls(source, _special_tokens(model_dir, config))
 
-    def render(self, messages: Iterable[ChatMessage], add_generation_prompt: bool = True) -> str:
+    def render(
+        self,
+        messages: Iterable[ChatMessage],
+        add_generation_prompt: bool = True,
+        tools: Sequence[dict[str, Any]] = (),
+    ) -> str:
         """The prompt text of `messages`, ready for the model's turn where asked for.
+
+        Where it knows no tools, definitions, calls and results are told as plain text.
 
         Raises ChatTemplateError where the template refuses them, fails, takes too long or writes
         too much.
         """
-        turns = [{"role": turn.role, "content": turn.content} for turn in messages]
+        if not self._knows_tools:
+            messages, tools = tell_plainly(messages, tools), ()
+        turns = [_turn(message) for message in messages]
         if not turns:
             raise ChatTemplateError("a conversation needs at least one message")
         parts: list[str] = []
@@ -81,7 +99,7 @@ class ChatTemplate:
             with limited_rendering():
                 for part in self._template.generate(
                     messages=turns,
-                    tools=None,
+                    tools=list(tools) or None,
                     documents=None,
                     add_generation_prompt=add_generation_prompt,
                     **self._special_tokens,
@@ -94,6 +112,25 @@ class ChatTemplate:
         except Exception as error:  # foreign code raises anything
             raise ChatTemplateError(f"the chat template failed: {error}") from error
         return "".join(parts)
+
+
+def _turn(message: ChatMessage) -> dict[str, Any]:
+    """One message as templates know it; what it does not have is not there."""
+    turn: dict[str, Any] = {"role": message.role, "content": message.content}
+    if message.name:
+        turn["name"] = message.name
+    if message.tool_call_id:
+        turn["tool_call_id"] = message.tool_call_id
+    if message.tool_calls:
+        turn["tool_calls"] = [
+            {
+                "id": call.id,
+                "type": "function",
+                "function": {"name": call.name, "arguments": arguments_of(call)},
+            }
+            for call in message.tool_calls
+        ]
+    return turn
 
 
 class _GenerationBlock(Extension):

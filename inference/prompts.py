@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
@@ -64,20 +65,45 @@ def check_fits(model: Model, prompt: Prompt, max_tokens: int, limit: int) -> int
     INVALID_INPUT where the model cannot read such a prompt, MODEL_LOAD_FAILED where its tokenizer
     is broken.
     """
+    num_tokens = count_tokens(model, prompt)
+    if num_tokens is not None:
+        check_length(model, num_tokens, max_tokens, limit)
+    return num_tokens
+
+
+def count_tokens(model: Model, prompt: Prompt) -> int | None:
+    """The prompt's length in tokens; None where only the engine can tell.
+
+    Raises AppError INVALID_INPUT and MODEL_LOAD_FAILED as `check_fits` does.
+    """
+    tokenizer = tokenizer_of(model)
+    if tokenizer is None:
+        return None
+    try:
+        return len(tokenizer.encode_prompt(prompt))
+    except PromptError as error:
+        raise AppError(ErrorCode.INVALID_INPUT, str(error)) from error
+
+
+def tokenizer_of(model: Model) -> Tokenizer | None:
+    """The model's tokenizer; None where there is none before its first load.
+
+    Raises AppError MODEL_LOAD_FAILED where it is broken.
+    """
     directory = tokenizer_directory(model)
     if directory is None:
         return None
     try:
         stamp = (directory / "tokenizer.json").stat().st_mtime_ns
-        tokenizer = _tokenizer(directory, stamp)
+        return _tokenizer(directory, stamp)
     except (OSError, ValueError) as error:
         raise AppError(
             ErrorCode.MODEL_LOAD_FAILED, f"The tokenizer of '{model.slug}' cannot be read."
         ) from error
-    try:
-        num_tokens = len(tokenizer.encode_prompt(prompt))
-    except PromptError as error:
-        raise AppError(ErrorCode.INVALID_INPUT, str(error)) from error
+
+
+def check_length(model: Model, num_tokens: int, max_tokens: int, limit: int) -> None:
+    """Raises AppError CONTEXT_LENGTH_EXCEEDED where prompt and answer do not fit the context."""
     if num_tokens + max_tokens > limit:
         raise AppError(
             ErrorCode.CONTEXT_LENGTH_EXCEEDED,
@@ -90,7 +116,6 @@ def check_fits(model: Model, prompt: Prompt, max_tokens: int, limit: int) -> int
                 "context_length": limit,
             },
         )
-    return num_tokens
 
 
 def most_tokens(prompt: Prompt, room: int) -> int:
@@ -101,6 +126,8 @@ def most_tokens(prompt: Prompt, room: int) -> int:
     if prompt.token_ids is not None:
         return min(len(prompt.token_ids), room)
     texts = [message.content for message in prompt.messages or ()] + [prompt.text or ""]
+    texts += [json.dumps(tool, ensure_ascii=False) for tool in prompt.tools]
+    texts += [c.name + c.arguments for message in prompt.messages or () for c in message.tool_calls]
     num_bytes = sum(len(text.encode()) for text in texts)
     return max(0, min(num_bytes + _TEMPLATE_TOKENS + _MESSAGE_TOKENS * len(texts), room))
 

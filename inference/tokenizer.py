@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import tokenizers
 
@@ -66,6 +67,11 @@ class Tokenizer:
     def has_chat_template(self) -> bool:
         return self._template is not None
 
+    @property
+    def knows_tools(self) -> bool:
+        """Whether the chat template shows the model functions that it may call."""
+        return self._template is not None and self._template.knows_tools
+
     def to_json(self) -> str:
         """The whole tokenizer as tokenizer.json would hold it."""
         text: str = self._backend.to_str()
@@ -74,8 +80,8 @@ class Tokenizer:
     def encode_prompt(self, prompt: Prompt) -> list[int]:
         """The token ids that the model reads for `prompt`. Raises PromptError.
 
-        A text is one user turn where the model has a chat template, else raw text with the special
-        tokens that the tokenizer's post-processor adds.
+        A text is one user turn where the model has a chat template and it is not raw, else it is read
+        as it is, with the special tokens that the tokenizer's post-processor adds.
         """
         forms = (prompt.text, prompt.messages, prompt.token_ids)
         if sum(form is not None for form in forms) != 1:
@@ -83,9 +89,11 @@ class Tokenizer:
         if prompt.token_ids is not None:
             ids = list(prompt.token_ids)
         elif prompt.messages is not None:
-            ids = self._encode_messages(prompt.messages)
+            ids = self._encode_messages(prompt.messages, prompt.tools)
+        elif self._template is None or prompt.is_raw:
+            ids = self._encode(prompt.text or "", add_special_tokens=True)
         else:
-            ids = self._encode_text(prompt.text or "")
+            ids = self._encode_messages((ChatMessage(role="user", content=prompt.text or ""),))
         if not ids:
             raise PromptError("the prompt is empty")
         self._check_ids(ids)
@@ -105,16 +113,13 @@ class Tokenizer:
         text: str = self._backend.decode([token_id], skip_special_tokens=False)
         return text
 
-    def _encode_text(self, text: str) -> list[int]:
-        if self._template is not None:
-            return self._encode_messages((ChatMessage(role="user", content=text),))
-        return self._encode(text, add_special_tokens=True)
-
-    def _encode_messages(self, messages: Sequence[ChatMessage]) -> list[int]:
+    def _encode_messages(
+        self, messages: Sequence[ChatMessage], tools: Sequence[dict[str, Any]] = ()
+    ) -> list[int]:
         if self._template is None:
             raise PromptError("this model has no chat template: send text instead of messages")
         try:
-            rendered = self._template.render(messages)
+            rendered = self._template.render(messages, tools=tools)
         except ChatTemplateError as error:
             raise PromptError(str(error)) from error
         # The template writes the special tokens itself.
