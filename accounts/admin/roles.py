@@ -6,6 +6,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
+from django.contrib.auth.models import Group
 from django.http import HttpRequest
 
 from accounts.forms.roles import RIGHT_CHOICES, right_field
@@ -17,6 +18,9 @@ from llamagpu.http.permissions import Resource
 
 _TEXTS = dict(RIGHT_CHOICES)
 _CELLS = {resource: f"right_{resource.value}" for resource in Resource}
+
+if admin.site.is_registered(Group):
+    admin.site.unregister(Group)  # rights come from roles alone
 
 
 class RoleForm(forms.ModelForm):
