@@ -14,8 +14,8 @@ from inference.models import InferenceJob, Model
 from inference.status import describe_models
 from llamagpu.http.model_admin import PortalModelAdmin, ReadOnlyModelAdmin
 
-_NOW = ["state_now", "memory_now", "desired_state", "load_options"]
-_FACTS = [
+_NOW = ("state_now", "memory_now", "desired_state", "load_options")
+_FACTS = (
     "slug",
     "source",
     "revision",
@@ -31,7 +31,7 @@ _FACTS = [
     "sha256",
     "created_at",
     "updated_at",
-]
+)
 
 
 @admin.register(Model)
