@@ -16,6 +16,10 @@ from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 
 
+# Labels of apps that are no apps to people: how one signs in belongs to the account.
+_WITH_ACCOUNTS = ("axes", "otp_totp")
+
+
 class PortalAdminSite(AdminSite):
     """Opens for who may read the system configuration (`User.is_staff`); signs nobody in itself."""
 
@@ -45,6 +49,19 @@ class PortalAdminSite(AdminSite):
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> Any:
         return HttpResponseRedirect(reverse("password-change"))
+
+    def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> Any:
+        """The tables by app; those of sign-in libraries stand with our own accounts."""
+        if app_label is not None:
+            return super().get_app_list(request, app_label)
+        apps = {app["app_label"]: app for app in super().get_app_list(request)}
+        for label in _WITH_ACCOUNTS:
+            moved = apps.pop(label, None)
+            if moved is not None and "accounts" in apps:
+                apps["accounts"]["models"] += moved["models"]
+        if "accounts" in apps:
+            apps["accounts"]["models"].sort(key=lambda table: str(table["name"]).lower())
+        return list(apps.values())
 
 
 class PortalAdminConfig(AdminConfig):

@@ -96,3 +96,12 @@ def test_a_stranger_is_sent_to_the_portals_sign_in_page() -> None:
 def test_sign_in_leads_to_no_foreign_address() -> None:
     answer = Client().get(reverse("admin:login"), {"next": "https://elsewhere.example/"})
     assert answer.headers["Location"] == "/login/?next=%2Fadmin%2F"
+
+
+def test_tables_of_sign_in_stand_with_the_accounts(admin: Caller) -> None:
+    client = Client()
+    client.force_login(admin.user)
+    shown = client.get(reverse("admin:index")).context["app_list"]
+    tables = {app["app_label"]: {table["object_name"] for table in app["models"]} for app in shown}
+    assert {"User", "Role", "AccessAttempt", "TOTPDevice"} <= tables["accounts"]
+    assert not {"axes", "otp_totp"} & set(tables)
