@@ -17,6 +17,7 @@ from django.utils import timezone
 from accounts.api_keys import KeyText, digest_key, generate_key
 from accounts.key_settings import check_settings, check_within
 from accounts.models import ApiKey, LimitPolicy, User
+from accounts.services.authority import require_authority
 from llamagpu.http.errors import AppError
 from llamagpu.http.permissions import Action, Resource
 from llamagpu.lib.error_codes import ErrorCode
@@ -210,9 +211,12 @@ def _lock_usable(key: ApiKey) -> ApiKey:
 
 
 def _check_actor(actor: User | None, owner: User) -> None:
-    if actor is None or actor.pk == owner.pk or _manages_all(actor):
+    if actor is None or actor.pk == owner.pk:
         return
-    raise AppError(ErrorCode.PERMISSION_DENIED, "Only an Admin manages the keys of others.")
+    if not _manages_all(actor):
+        raise AppError(ErrorCode.PERMISSION_DENIED, "Only an Admin manages the keys of others.")
+    # A key may what its owner may: who makes one for an Admin would be an Admin.
+    require_authority(actor, owner.role, "manage this user's keys")
 
 
 def _check_bound(

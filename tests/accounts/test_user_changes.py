@@ -10,8 +10,8 @@ from django.db import connections
 from django.test import Client
 from django.urls import reverse
 
-from accounts.models import User
-from accounts.services.api_keys import create_api_key
+from accounts.models import ApiKey, User
+from accounts.services.api_keys import create_api_key, rotate_api_key
 from accounts.services.roles import create_role
 from accounts.services.users import change_user, create_user, delete_user, set_password
 from llamagpu.http.errors import AppError
@@ -145,6 +145,16 @@ def test_who_manages_users_takes_over_no_admin(manager: User, admin: Caller) -> 
         assert refused(deed) is ErrorCode.PERMISSION_DENIED
     boss.refresh_from_db()
     assert boss.check_password(PASSWORD)
+
+
+def test_who_manages_users_makes_no_key_of_an_admin(manager: User, admin: Caller) -> None:
+    key = ApiKey.objects.get(user=admin.user)
+    for deed in (
+        lambda: create_api_key(actor=manager, user=admin.user, name="mine"),
+        lambda: rotate_api_key(actor=manager, key=key),
+    ):
+        assert refused(deed) is ErrorCode.PERMISSION_DENIED
+    assert ApiKey.objects.filter(user=admin.user).count() == 1
 
 
 def test_who_manages_users_gives_roles_within_their_own(manager: User) -> None:
