@@ -109,7 +109,7 @@ class ApiKeyAdmin(PortalModelAdmin):
                 change_api_key(actor=request.user, key=obj, changes=changed)
             return
         made, text = create_api_key(actor=request.user, user=obj.user, **settings)
-        obj.pk = made.pk
+        obj.pk, obj.prefix = made.pk, made.prefix
         request.key_text = str(text)  # until the answer to this very request is written
 
     def response_add(self, request: Any, obj: ApiKey, post_url_continue: Any = None) -> Any:
