@@ -15,6 +15,8 @@ from accounts.views.caller import caller
 from llamagpu.http.errors import AppError
 from llamagpu.http.pages import PageView
 from llamagpu.http.permissions import READ_SYSTEM, WRITE_SYSTEM, Action, Resource
+from llamagpu.http.refusals import report_denied
+from llamagpu.lib.error_codes import ErrorCode
 
 
 class RolesPage(PageView):
@@ -53,6 +55,8 @@ class RolesPage(PageView):
         try:
             role = change_role(actor=user, role=role, rights=form.cleaned_data)
         except AppError as error:
+            if error.code is ErrorCode.PERMISSION_DENIED:
+                report_denied(request, self, error.message)
             messages.error(request, error.message)
         else:
             messages.success(request, f"The rights of {role.name} hold from the next call on.")

@@ -14,6 +14,8 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import NoReverseMatch, reverse
 
 from llamagpu.http.errors import AppError
+from llamagpu.http.refusals import report_denied
+from llamagpu.lib.error_codes import ErrorCode
 
 
 class PortalModelAdmin(admin.ModelAdmin):
@@ -44,6 +46,7 @@ class PortalModelAdmin(admin.ModelAdmin):
         try:
             return super().changeform_view(request, object_id, form_url, extra_context)
         except AppError as error:
+            _note(request, error)
             request.refusal = error.message  # type: ignore[attr-defined]
             return super().changeform_view(request, object_id, form_url, extra_context)
 
@@ -90,6 +93,7 @@ class PortalModelAdmin(admin.ModelAdmin):
             try:
                 deed(row)
             except AppError as error:
+                _note(request, error)
                 self.message_user(request, f"{row}: {error.message}", messages.ERROR)
             else:
                 num_done += 1
@@ -122,6 +126,7 @@ class PortalModelAdmin(admin.ModelAdmin):
         return reverse(name, args=arguments, current_app=self.admin_site.name)
 
     def _back(self, request: HttpRequest, error: AppError, address: str) -> HttpResponse:
+        _note(request, error)
         self.message_user(request, error.message, messages.ERROR)
         return HttpResponseRedirect(address)
 
@@ -137,6 +142,12 @@ class ReadOnlyModelAdmin(PortalModelAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
+
+
+def _note(request: HttpRequest, error: AppError) -> None:
+    """A lack of rights is kept as the API keeps it, though the page shows a message instead of a 403."""
+    if error.code is ErrorCode.PERMISSION_DENIED:
+        report_denied(request, None, error.message)
 
 
 def _refused(form: type[forms.ModelForm[Any]], reason: str) -> type[forms.ModelForm[Any]]:

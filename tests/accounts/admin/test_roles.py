@@ -8,10 +8,12 @@ from django.urls import reverse
 
 from accounts.models import Role
 from accounts.rights import rights_of
+from accounts.services.roles import create_role
+from accounts.services.users import create_user
 from llamagpu.http.permissions import Resource
 from monitoring.models import AuditLog
 from tests.accounts.admin.conftest import browser_of
-from tests.conftest import Caller
+from tests.conftest import PASSWORD, Caller
 
 
 def cells(**rights: str) -> dict[str, str]:
@@ -81,3 +83,15 @@ def test_an_operator_sees_the_matrix_and_changes_none_of_it(operator: Caller) ->
     assert browser.post(page("operator"), cells(system_config="RW")).status_code == 403
     assert rights_of(Role.objects.get(slug="operator"))["system_config"] == "R"
     assert browser.get(reverse("admin:accounts_rolepermission_changelist")).status_code == 200
+
+
+def test_reaching_for_more_than_one_has_is_refused_and_noted(db: None, redis_client: Any) -> None:
+    create_role(actor=None, slug="mgr", name="Manager", rights={"system_config": "RW"})
+    user = create_user(actor=None, username="mgr", password=PASSWORD, role="mgr")
+    browser = browser_of(Caller(user, ""))
+    body = {"name": "Guest", "description": "", **cells(inference="RW", models="R", plugins="R")}
+    answer = browser.post(page("guest"), body | {"right_monitoring": "R"})
+    assert "Your role may not grant this" in answer.content.decode()
+    assert rights_of(Role.objects.get(slug="guest"))["inference"] == ""
+    row = AuditLog.objects.get(action="access.refused")
+    assert (row.actor_name, row.outcome) == ("mgr", "refused")
