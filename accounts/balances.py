@@ -5,22 +5,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
 
-from django.db.models import Count, F, Q, QuerySet, Sum, Value
-from django.db.models.functions import Coalesce
+from django.db import connection
 
-from accounts.models import TokenReservation, UsageDay
-
-_TOKENS = F("prompt_tokens") + F("completion_tokens")
+# Written by hand, since every admitted job asks for it inside its transaction and the ORM takes
+# longer to put such a statement together than the database to answer it. One line for a subject:
+# its number, live jobs, tokens set aside, tokens of the day, tokens since the month began.
+_SQL = """
+SELECT %s,
+  (SELECT COUNT(*) FROM accounts_tokenreservation WHERE RESERVED = %s),
+  (SELECT COALESCE(SUM(tokens), 0) FROM accounts_tokenreservation WHERE RESERVED = %s),
+  COALESCE(SUM(CASE WHEN day = %s THEN prompt_tokens + completion_tokens ELSE 0 END), 0),
+  COALESCE(SUM(prompt_tokens + completion_tokens), 0)
+FROM accounts_usageday WHERE USED = %s AND day >= %s AND day <= %s
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Whose balance: how its rows are found among reservations and among usage."""
+    """Whose balance: the statement that reads it, the values of its columns in both tables."""
 
-    reservations: dict[str, Any]
-    usage: dict[str, Any]
+    statement: str
+    reserved_by: int | str
+    used_by: int | str
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,20 +40,30 @@ class Balance:
     used_this_month: int
 
 
+def _statement(reserved: str, used: str) -> str:
+    return _SQL.replace("RESERVED", reserved).replace("USED", used)
+
+
+_OF_USER = _statement("user_id", "user_id")
+_OF_KEY = _statement("api_key_id", "key_prefix")
+_OF_ROLE = _statement("role_slug", "role_slug")
+_OF_MODEL = _statement("model_slug", "model_slug")
+
+
 def account_of_user(user_id: int) -> Account:
-    return Account({"user_id": user_id}, {"user_id": user_id})
+    return Account(_OF_USER, user_id, user_id)
 
 
 def account_of_key(key_id: int, prefix: str) -> Account:
-    return Account({"api_key_id": key_id}, {"key_prefix": prefix})
+    return Account(_OF_KEY, key_id, prefix)
 
 
 def account_of_role(slug: str) -> Account:
-    return Account({"role_slug": slug}, {"role_slug": slug})
+    return Account(_OF_ROLE, slug, slug)
 
 
 def account_of_model(slug: str) -> Account:
-    return Account({"model_slug": slug}, {"model_slug": slug})
+    return Account(_OF_MODEL, slug, slug)
 
 
 def read_balances(accounts: Sequence[Account], day: date) -> list[Balance]:
@@ -56,27 +73,14 @@ def read_balances(accounts: Sequence[Account], day: date) -> list[Balance]:
     """
     if not accounts:
         return []
-    zero = Value(0)
-    parts: list[QuerySet[Any, Any]] = []
-    for index, account in enumerate(accounts):
-        reserved = TokenReservation.objects.filter(**account.reservations).order_by()
-        parts.append(
-            reserved.values(part=Value(2 * index)).annotate(
-                first=Count("pk"), second=Coalesce(Sum("tokens"), zero)
-            )
-        )
-        used = UsageDay.objects.filter(**account.usage, day__gte=day.replace(day=1), day__lte=day)
-        parts.append(
-            used.order_by()
-            .values(part=Value(2 * index + 1))
-            .annotate(
-                first=Coalesce(Sum(_TOKENS, filter=Q(day=day)), zero),
-                second=Coalesce(Sum(_TOKENS), zero),
-            )
-        )
-    rows = [part.values_list("part", "first", "second") for part in parts]
-    found = {
-        int(part): (int(first), int(second))
-        for part, first, second in rows[0].union(*rows[1:], all=True)
-    }
-    return [Balance(*found[2 * index], *found[2 * index + 1]) for index in range(len(accounts))]
+    today = connection.ops.adapt_datefield_value(day)
+    first = connection.ops.adapt_datefield_value(day.replace(day=1))
+    values: list[int | str | date | None] = []
+    for number, account in enumerate(accounts):
+        reserved, used = account.reserved_by, account.used_by
+        values += [number, reserved, reserved, today, used, first, today]
+    statement = " UNION ALL ".join(account.statement for account in accounts)
+    with connection.cursor() as cursor:
+        cursor.execute(statement, values)
+        rows = sorted(cursor.fetchall())
+    return [Balance(*(int(value) for value in row[1:])) for row in rows]

@@ -39,18 +39,8 @@ class JobClaim:
     @property
     def minute_limits(self) -> list[tuple[str, Limit]]:
         """The finite limits of tokens a minute, each with the name under which Redis counts."""
-        return [
-            (self.minute_subject(limit.subject), limit)
-            for limit in self.policies.limits("tokens_per_minute")
-            if limit.is_finite
-        ]
-
-    def minute_subject(self, kind: SubjectKind) -> str:
-        if kind is SubjectKind.MODEL:
-            return f"model:{self.model_slug}"
-        if kind is SubjectKind.KEY and self.api_key is not None:
-            return f"key:{self.api_key.pk}"
-        return f"user:{self.user.pk}"
+        key_id = self.api_key.pk if self.api_key else None
+        return minute_limits(self.policies, self.user.pk, key_id, self.model_slug)
 
     def account(self, kind: SubjectKind) -> Account:
         """Where the balance of one of the job's subjects is found in the database."""
@@ -64,3 +54,23 @@ class JobClaim:
         if self.api_key is None:
             raise ValueError("a job without a key has no key's limits")
         return account_of_key(self.api_key.pk, self.api_key.prefix)
+
+
+def minute_limits(
+    policies: Policies, user_id: int, key_id: int | None, model_slug: str
+) -> list[tuple[str, Limit]]:
+    """See `JobClaim.minute_limits`."""
+    return [
+        (minute_subject(limit.subject, user_id, key_id, model_slug), limit)
+        for limit in policies.limits("tokens_per_minute")
+        if limit.is_finite
+    ]
+
+
+def minute_subject(
+    kind: SubjectKind, user_id: int, key_id: int | None = None, model_slug: str = ""
+) -> str:
+    """The name under which Redis counts the tokens of one of a job's subjects."""
+    if kind is SubjectKind.MODEL:
+        return f"model:{model_slug}"
+    return f"key:{key_id}" if kind is SubjectKind.KEY else f"user:{user_id}"

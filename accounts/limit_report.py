@@ -11,7 +11,7 @@ import redis
 from django.utils import timezone
 
 from accounts.balances import Balance, read_balances
-from accounts.job_claims import JobClaim
+from accounts.job_claims import JobClaim, minute_subject
 from accounts.limit_policies import Limit
 from accounts.limit_subjects import LIMIT_NAMES, SubjectKind
 from accounts.limits import count_request
@@ -48,11 +48,12 @@ def _rates(request: Any, user: Any, key: Any, now: datetime) -> Iterator[dict[st
 
 
 def _minute_tokens(claim: JobClaim) -> Iterator[dict[str, Any]]:
+    key_id = claim.api_key.pk if claim.api_key else None
     for limit in claim.policies.limits("tokens_per_minute"):
         used = None
         if limit.is_finite:  # without a limit nobody counts
             try:
-                used = tokens_this_minute(claim.minute_subject(limit.subject))
+                used = tokens_this_minute(minute_subject(limit.subject, claim.user.pk, key_id))
             except redis.RedisError:
                 used = None
         yield _row(limit, used)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -229,28 +229,35 @@ def settle_jobs(settlements: Sequence[Settlement]) -> list[str]:
         )
         if changed:
             settled[uuid.UUID(item.job_id)] = item
-    metering.settle([_usage_of(row, settled[row.pk]) for row in _owners(settled)])
+    metering.settle(list(_bills(settled)))
     return [item.job_id for item in settled.values()]
 
 
-def _owners(settled: Iterable[uuid.UUID]) -> Iterable[InferenceJob]:
-    """The settled rows, with what billing needs of them."""
-    rows = InferenceJob.objects.filter(pk__in=list(settled)).select_related("model")
-    return rows.only("owner_id", "api_key_id", "model__slug").order_by()
-
-
-def _usage_of(row: InferenceJob, item: Settlement) -> metering.JobUsage:
-    return metering.JobUsage(
-        job_id=row.pk,
-        user_id=row.owner_id,
-        key_id=row.api_key_id,
-        model_slug=row.model.slug,
-        finished_at=item.finished_at,
-        is_failed=item.state in (JobState.FAILED, JobState.EXPIRED),
-        prompt_tokens=item.usage.prompt_tokens,
-        completion_tokens=item.usage.completion_tokens,
-        cached_tokens=item.usage.cached_tokens,
+def _bills(settled: Mapping[uuid.UUID, Settlement]) -> Iterator[metering.JobUsage]:
+    """What each settled job has used, and who pays."""
+    rows = InferenceJob.objects.filter(pk__in=list(settled)).order_by()
+    payers = rows.values_list(
+        "pk",
+        "model__slug",
+        "owner_id",
+        "owner__username",
+        "owner__role_id",
+        "owner__role__slug",
+        "api_key_id",
+        "api_key__prefix",
     )
+    for row in payers:
+        item = settled[row[0]]
+        yield metering.JobUsage(
+            job_id=row[0],
+            payer=metering.Payer(row[2], row[3], row[4], row[5], row[6], row[7] or ""),
+            model_slug=row[1],
+            finished_at=item.finished_at,
+            is_failed=item.state in (JobState.FAILED, JobState.EXPIRED),
+            prompt_tokens=item.usage.prompt_tokens,
+            completion_tokens=item.usage.completion_tokens,
+            cached_tokens=item.usage.cached_tokens,
+        )
 
 
 def next_attempt(row: InferenceJob) -> GenerationJob | None:

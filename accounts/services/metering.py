@@ -5,16 +5,41 @@ from __future__ import annotations
 import uuid
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import Any
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
 
-from django.db import transaction
-from django.db.models import F
+from django.db import connection, transaction
 
-from accounts.job_claims import JobClaim
-from accounts.models import ApiKey, TokenReservation, UsageDay, User
+from accounts.job_claims import minute_limits
+from accounts.limit_policies import policies_of
+from accounts.models import TokenReservation
 from accounts.services.quotas import settle_minute
+
+# By hand: adding to a row that may not be there yet, in one statement, so that two transactions
+# which bill the same person's first job of the day both count.
+_ADD = """
+INSERT INTO accounts_usageday (day, user_id, role_slug, key_prefix, model_slug, username, requests,
+  failed_requests, prompt_tokens, completion_tokens, cached_tokens)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+ON CONFLICT (day, user_id, role_slug, key_prefix, model_slug) DO UPDATE SET
+  requests = accounts_usageday.requests + excluded.requests,
+  failed_requests = accounts_usageday.failed_requests + excluded.failed_requests,
+  prompt_tokens = accounts_usageday.prompt_tokens + excluded.prompt_tokens,
+  completion_tokens = accounts_usageday.completion_tokens + excluded.completion_tokens,
+  cached_tokens = accounts_usageday.cached_tokens + excluded.cached_tokens
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Payer:
+    """Who pays for a job; `key_prefix` is empty where no key asked for it."""
+
+    user_id: int
+    username: str
+    role_id: int
+    role_slug: str
+    key_id: int | None
+    key_prefix: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +47,7 @@ class JobUsage:
     """What a job has really used, by its end."""
 
     job_id: uuid.UUID
-    user_id: int
-    key_id: int | None
+    payer: Payer
     model_slug: str
     finished_at: datetime
     is_failed: bool
@@ -35,68 +59,54 @@ class JobUsage:
     def total_tokens(self) -> int:
         return self.prompt_tokens + self.completion_tokens
 
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """What is added to the columns of usage, in their order."""
+        return (
+            1,
+            int(self.is_failed),
+            self.prompt_tokens,
+            self.completion_tokens,
+            self.cached_tokens,
+        )
+
+    @property
+    def minute_subjects(self) -> list[str]:
+        payer = self.payer
+        policies = policies_of(
+            user_id=payer.user_id,
+            role_id=payer.role_id,
+            key_id=payer.key_id,
+            model_slug=self.model_slug,
+        )
+        found = minute_limits(policies, payer.user_id, payer.key_id, self.model_slug)
+        return [name for name, _ in found]
+
+
+_Place = tuple[date, int, str, str, str, str]
+
 
 def settle(usages: Sequence[JobUsage]) -> None:
     """Bill jobs that have ended and free what was set aside for them.
 
     Call it in the transaction that writes their final states, only with jobs whose state that
-    transaction has changed: so each is billed once.
+    transaction has changed: so each is billed once. The role that counts is that of the admission.
     """
     if not usages:
         return
-    reservations = TokenReservation.objects.in_bulk([usage.job_id for usage in usages])
-    users = User.objects.select_related("role").in_bulk({usage.user_id for usage in usages})
-    keys = ApiKey.objects.in_bulk({usage.key_id for usage in usages if usage.key_id is not None})
-    bills: dict[_BillKey, _Bill] = defaultdict(_Bill)
-    minutes = []
+    reserved = TokenReservation.objects.filter(pk__in=[usage.job_id for usage in usages])
+    roles = dict(reserved.values_list("job_id", "role_slug"))
+    sums: dict[_Place, tuple[int, ...]] = defaultdict(lambda: (0, 0, 0, 0, 0))
     for usage in usages:
-        reservation, user = reservations.get(usage.job_id), users.get(usage.user_id)
-        if user is None:  # deleted while the job ran, and its jobs with it
-            continue
-        key = keys.get(usage.key_id) if usage.key_id is not None else None
-        role_slug = reservation.role_slug if reservation else user.role.slug
-        day = usage.finished_at.astimezone(UTC).date()
-        place = (day, user.pk, role_slug, key.prefix if key else "", usage.model_slug)
-        bills[place].add(user.username, usage)
-        claim = JobClaim(usage.job_id, user, key, usage.model_slug, usage.total_tokens)
-        minutes.append((str(usage.job_id), claim.tokens, [name for name, _ in claim.minute_limits]))
-    TokenReservation.objects.filter(pk__in=list(reservations)).delete()
-    for place in sorted(bills):  # in one order everywhere, so that two of these never deadlock
-        _write(place, bills[place])
+        payer, day = usage.payer, usage.finished_at.astimezone(UTC).date()
+        role = roles.get(usage.job_id, payer.role_slug)
+        place = (day, payer.user_id, role, payer.key_prefix, usage.model_slug, payer.username)
+        sums[place] = tuple(map(sum, zip(sums[place], usage.counts, strict=True)))
+    reserved.delete()
+    with connection.cursor() as cursor:
+        for place in sorted(sums):  # in one order everywhere, so that two of these never deadlock
+            first, *rest = place
+            adapted = connection.ops.adapt_datefield_value(first)
+            cursor.execute(_ADD, [adapted, *rest, *sums[place]])
+    minutes = [(str(usage.job_id), usage.total_tokens, usage.minute_subjects) for usage in usages]
     transaction.on_commit(lambda: settle_minute(minutes))
-
-
-_BillKey = tuple[Any, int, str, str, str]
-
-
-@dataclass(slots=True)
-class _Bill:
-    """What is to be added to one row of usage."""
-
-    username: str = ""
-    counts: dict[str, int] = field(default_factory=lambda: defaultdict(int))
-
-    def add(self, username: str, usage: JobUsage) -> None:
-        self.username = username
-        self.counts["requests"] += 1
-        self.counts["failed_requests"] += usage.is_failed
-        self.counts["prompt_tokens"] += usage.prompt_tokens
-        self.counts["completion_tokens"] += usage.completion_tokens
-        self.counts["cached_tokens"] += usage.cached_tokens
-
-
-def _write(place: _BillKey, bill: _Bill) -> None:
-    day, user_id, role_slug, key_prefix, model_slug = place
-    row = {
-        "day": day,
-        "user_id": user_id,
-        "role_slug": role_slug,
-        "key_prefix": key_prefix,
-        "model_slug": model_slug,
-    }
-    changes = {name: F(name) + count for name, count in bill.counts.items()}
-    if UsageDay.objects.filter(**row).update(**changes):
-        return
-    # Another transaction may make the same row at this moment: then both add to it.
-    UsageDay.objects.bulk_create([UsageDay(**row, username=bill.username)], ignore_conflicts=True)
-    UsageDay.objects.filter(**row).update(**changes)

@@ -20,7 +20,7 @@ from accounts.quota_refusals import end_of_period
 from accounts.services import quotas
 from accounts.services.api_keys import create_api_key
 from accounts.services.limits import set_limits
-from accounts.services.metering import JobUsage, settle
+from accounts.services.metering import JobUsage, Payer, settle
 from llamagpu.http.errors import AppError
 from tests.conftest import Caller
 
@@ -42,11 +42,18 @@ def take(wanted: JobClaim) -> str:
 
 
 def used(wanted: JobClaim, prompt: int, completion: int, *, is_failed: bool = False) -> JobUsage:
-    key_id = wanted.api_key.pk if wanted.api_key else None
+    user, key = wanted.user, wanted.api_key
+    payer = Payer(
+        user.pk,
+        user.username,
+        user.role_id,
+        user.role.slug,
+        key.pk if key else None,
+        key.prefix if key else "",
+    )
     return JobUsage(
         wanted.job_id,
-        wanted.user.pk,
-        key_id,
+        payer,
         wanted.model_slug,
         timezone.now(),
         is_failed,
