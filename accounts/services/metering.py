@@ -105,8 +105,7 @@ def settle(usages: Sequence[JobUsage]) -> None:
     reserved.delete()
     with connection.cursor() as cursor:
         for place in sorted(sums):  # in one order everywhere, so that two of these never deadlock
-            first, *rest = place
-            adapted = connection.ops.adapt_datefield_value(first)
-            cursor.execute(_ADD, [adapted, *rest, *sums[place]])
+            adapted = connection.ops.adapt_datefield_value(place[0])
+            cursor.execute(_ADD, (adapted, *place[1:], *sums[place]))
     minutes = [(str(usage.job_id), usage.total_tokens, usage.minute_subjects) for usage in usages]
     transaction.on_commit(lambda: settle_minute(minutes))

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import connections
+from django.db import connections, transaction
 from django.utils import timezone
 
 from accounts.job_claims import JobClaim
@@ -307,5 +307,5 @@ def test_a_reservation_is_for_the_whole_life_of_a_job(submit: Submit, member: Ca
     job = submit()
     assert message_for(InferenceJob.objects.select_related("model").get()).job_id == job.job_id
     claim = JobClaim(InferenceJob.objects.get().pk, member.user, None, "m", 1)
-    with pytest.raises(AppError, match="concurrent_jobs"):
+    with pytest.raises(AppError, match="concurrent_jobs"), transaction.atomic():
         quotas.reserve(claim)
