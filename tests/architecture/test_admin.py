@@ -65,6 +65,7 @@ def test_each_page_searches_is_audited_and_shows_no_secret(page: Any) -> None:
         assert type(page).save_model is not PortalModelAdmin.save_model
 
 
+@pytest.mark.django_db
 @pytest.mark.parametrize("role", ["admin", "operator"])
 def test_each_list_and_form_opens_for_who_may_look(
     role: str, request: pytest.FixtureRequest, redis_client: Any, model: Any
@@ -87,6 +88,7 @@ def test_each_list_and_form_opens_for_who_may_look(
                 assert 'name="_save"' not in shown.content.decode(), model_class
 
 
+@pytest.mark.django_db
 @pytest.mark.parametrize("role", ["member", "guest"])
 def test_no_page_opens_for_members_and_guests(role: str, request: pytest.FixtureRequest) -> None:
     browser = browser_of(request.getfixturevalue(role))
