@@ -11,7 +11,7 @@ from django.contrib import admin, messages
 from django.db import transaction
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import NoReverseMatch, reverse
+from django.urls import reverse
 
 from llamagpu.http.errors import AppError
 from llamagpu.http.refusals import report_denied
@@ -33,6 +33,14 @@ class PortalModelAdmin(admin.ModelAdmin):
         rows = super().get_queryset(request)
         visible_to = getattr(rows, "visible_to", None)
         return rows if visible_to is None else visible_to(request.user)
+
+    def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest) -> bool:
+        """Only for fields that the page shows: a filter on a hidden one would spell it out."""
+        shown = {str(name) for name in (*self.list_display, self.date_hierarchy, "pk", "id")}
+        for entry in self.list_filter:
+            name = entry[0] if isinstance(entry, tuple) else entry
+            shown |= {str(name).split("__")[0]}
+        return lookup.split("__")[0] in shown and super().lookup_allowed(lookup, value, request)
 
     # ------------------------------------------------------------------ refusals of services
     def changeform_view(
@@ -115,11 +123,7 @@ class PortalModelAdmin(admin.ModelAdmin):
     ) -> HttpResponse:
         """The audit rows about this object."""
         about = {"target_type": self.opts.model_name, "target_id": object_id}
-        try:
-            return HttpResponseRedirect(f"{reverse('audit')}?{urlencode(about)}")
-        except NoReverseMatch:
-            address = reverse("admin:monitoring_auditlog_changelist")
-            return HttpResponseRedirect(f"{address}?{urlencode(about)}")
+        return HttpResponseRedirect(f"{reverse('audit')}?{urlencode(about)}")
 
     def _address(self, page: str, *arguments: str) -> str:
         name = f"admin:{self.opts.app_label}_{self.opts.model_name}_{page}"

@@ -65,6 +65,25 @@ def test_each_page_searches_is_audited_and_shows_no_secret(page: Any) -> None:
         assert type(page).save_model is not PortalModelAdmin.save_model
 
 
+def test_no_filter_spells_out_what_a_page_hides(operator: Caller, redis_client: Any) -> None:
+    browser = browser_of(operator)
+    hidden = [
+        (model_class, field.name)
+        for model_class, page in pages()
+        for field in model_class._meta.concrete_fields
+        if field.name in SECRET_FIELDS
+    ]
+    assert {name for _, name in hidden} == SECRET_FIELDS
+    for model_class, field in hidden:
+        for lookup in (field, f"{field}__startswith", f"{field}__contains"):
+            answer = browser.get(address(model_class, "changelist"), {lookup: "a"})
+            assert answer.status_code == 400, (model_class, lookup)
+    for lookup in ("user__password__startswith", "owner__password__startswith"):
+        for table in ("accounts_apikey", "inference_inferencejob", "otp_totp_totpdevice"):
+            answer = browser.get(reverse(f"admin:{table}_changelist"), {lookup: "a"})
+            assert answer.status_code == 400 or answer.headers["Location"].endswith("?e=1")
+
+
 @pytest.mark.django_db
 @pytest.mark.parametrize("role", ["admin", "operator"])
 def test_each_list_and_form_opens_for_who_may_look(
