@@ -32,14 +32,14 @@ def worker_spec(config: LlamaConfig, *, base_dir: Path, port: int) -> ChildSpec:
 
 
 def web_spec(config: LlamaConfig, *, base_dir: Path, host: str, port: int) -> ChildSpec:
-    """One daphne. The address goes along in the environment too: settings are read from there."""
-    daphne = [sys.executable, "-m", "daphne", "--bind", host, "--port", str(port)]
+    """One web server. The address goes along in the environment too: settings are read from there."""
+    server = [sys.executable, "-m", "llamagpu.web_server", "--bind", host, "--port", str(port)]
+    # Never --proxy-headers: it believes what the caller says of itself. The portal reads the address
+    # that the declared proxy has added, and the scheme, by itself.
     options = ["--verbosity", "0", "--no-server-name"]
-    if config.trusted_proxy:
-        options.append("--proxy-headers")
     return ChildSpec(
         name="web",
-        command=(*daphne, *options, "llamagpu.asgi:application"),
+        command=(*server, *options, "llamagpu.asgi:application"),
         cwd=base_dir,
         environment={"LLAMA_HOST": host, "LLAMA_PORT": str(port)},
         stop_grace=_WEB_GRACE,

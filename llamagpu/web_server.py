@@ -1,0 +1,170 @@
+"""daphne with bounds: `python -m llamagpu.web_server`, with daphne's own options.
+
+daphne reads a whole body before Django sees the request, however large, and drops a connection whose
+head is too long without a word. Here a body beyond `DATA_UPLOAD_MAX_MEMORY_SIZE` is refused while it
+arrives, with or without a declared length, a head that is too long or too slow gets an answer, and
+every refusal is the API's envelope.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import secrets
+import time
+from typing import Any
+
+import daphne.server  # before anything of twisted: it chooses the event loop
+from daphne.cli import CommandLineInterface
+from daphne.http_protocol import HTTPFactory, WebRequest
+from django.conf import settings
+from twisted.internet import reactor
+from twisted.web.http import HTTPChannel
+
+from llamagpu.http.errors import error_body
+from llamagpu.lib.error_codes import ErrorCode
+
+logger = logging.getLogger(__name__)
+
+_reactor: Any = reactor  # twisted's interfaces say less than its objects can
+
+#: Seconds for a request's head to arrive; a slow one would hold a connection for ever.
+HEAD_TIMEOUT = 30.0
+# A refused sender is listened to for a while: one that is cut off in the middle reads no answer.
+_LINGER = 2.0
+
+
+class BoundedRequest(WebRequest):
+    """A request whose body is counted as it arrives."""
+
+    is_refused = False
+    _num_received = 0
+
+    def gotLength(self, length: int | None) -> None:
+        """The head is complete; `length` is None for a chunked body."""
+        self.channel.head_is_complete()
+        if length is not None and length > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
+            self._refuse()
+        else:
+            super().gotLength(length)
+
+    def handleContentChunk(self, data: bytes) -> None:
+        self._num_received += len(data)
+        if self.is_refused:
+            return
+        if self._num_received > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
+            self._refuse()
+        else:
+            super().handleContentChunk(data)
+
+    def process(self) -> Any:
+        if self.is_refused:
+            return self.channel.loseConnection()
+        return super().process()
+
+    def _refuse(self) -> None:
+        """Answer at once, throw away what still comes."""
+        self.is_refused = True
+        self.content = io.BytesIO()
+        self.channel.answer(
+            413,
+            b"Content Too Large",
+            ErrorCode.CONTENT_TOO_LARGE,
+            "The request body is larger than this server accepts.",
+        )
+        _reactor.callLater(_LINGER, self.channel.loseConnection)
+
+
+class BoundedChannel(HTTPChannel):
+    """One connection. Heads are bounded by twisted: 16 KiB, 500 fields; here they are answered."""
+
+    _head_begun_at: float | None = None
+    _is_refused = False
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._is_refused:
+            return
+        now = time.monotonic()
+        if self._head_begun_at is None and not self.requests:
+            self._head_begun_at = now
+        if self._head_begun_at is not None and now - self._head_begun_at > HEAD_TIMEOUT:
+            self._refuse_head(408, b"Request Timeout", "The head of the request took too long.")
+            return
+        super().dataReceived(data)
+
+    def lineReceived(self, line: bytes) -> None:
+        if not self._is_refused:
+            super().lineReceived(line)
+
+    def rawDataReceived(self, data: bytes) -> None:
+        if not self._is_refused:
+            super().rawDataReceived(data)
+
+    def head_is_complete(self) -> None:
+        self._head_begun_at = None
+
+    def lineLengthExceeded(self, line: bytes) -> None:
+        self._refuse_head(
+            431, b"Request Header Fields Too Large", "A line of the request's head is too long."
+        )
+
+    def _respondToBadRequestAndDisconnect(self) -> None:
+        """What twisted does with a head or a chunk that it does not understand, or too many fields."""
+        self._refuse_head(
+            400, b"Bad Request", "The request is malformed, or its head is too large."
+        )
+
+    def _send100Continue(self) -> None:
+        if not self.requests[-1].is_refused:
+            super()._send100Continue()
+
+    def answer(self, status: int, phrase: bytes, code: ErrorCode, message: str) -> None:
+        """The envelope, written past the request: nothing else has been or will be said."""
+        request_id = f"req_{secrets.token_hex(12)}"
+        logger.info("refused before Django: %d %s (%s)", status, message, request_id)
+        body = json.dumps(error_body(request_id, code, message)).encode()
+        head = (
+            b"HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n"
+            b"Connection: close\r\nX-Request-ID: %s\r\nX-Content-Type-Options: nosniff\r\n\r\n"
+        )
+        transport: Any = self.transport
+        transport.write(head % (status, phrase, len(body), request_id.encode()) + body)
+
+    def _refuse_head(self, status: int, phrase: bytes, message: str) -> None:
+        if self._is_refused:
+            return
+        self._is_refused = True  # what comes after is not looked at: the parser has lost its place
+        self.answer(status, phrase, ErrorCode.INVALID_INPUT, message)
+        self.setTimeout(None)
+        _reactor.callLater(_LINGER, self.loseConnection)
+
+
+class BoundedFactory(HTTPFactory):
+    """Makes connections of the kinds above."""
+
+    protocol = BoundedChannel
+
+    def buildProtocol(self, addr: Any) -> Any:
+        channel = super().buildProtocol(addr)
+        channel.requestFactory = BoundedRequest
+        return channel
+
+
+class BoundedServer(daphne.server.Server):
+    def run(self) -> None:
+        daphne.server.HTTPFactory = BoundedFactory  # it has no other place to name a factory
+        super().run()
+
+
+class BoundedCommandLine(CommandLineInterface):
+    server_class = BoundedServer
+
+
+def main() -> None:
+    """Run until a signal."""
+    BoundedCommandLine.entrypoint()
+
+
+if __name__ == "__main__":
+    main()
