@@ -51,8 +51,10 @@ def test_a_changed_password_ends_the_other_sessions_and_keeps_this_one(
     assert browser.get("/account/").status_code == 200
     assert other.get("/account/").status_code == 302
     assert browser.session.session_key != key_before
+    epoch = member.user.session_epoch
     member.user.refresh_from_db()
     assert member.user.check_password(NEW)
+    assert member.user.session_epoch > epoch, "open streams of the session end by it"
     row = AuditLog.objects.get(action="user.password_changed")
     assert row.actor == member.user
     assert NEW not in str(row.__dict__)

@@ -13,6 +13,7 @@ from django.utils import timezone
 from accounts import sign_in_gate
 from accounts.services.sessions import end_sessions
 from accounts.services.users import change_user
+from llamagpu.http.errors import AppError
 from monitoring.models import AuditLog
 from tests.conftest import PASSWORD, Caller
 
@@ -234,6 +235,15 @@ def test_ended_sessions_are_ended_and_it_is_written_down(
     assert not is_signed_in(browser)
     row = AuditLog.objects.get(action="user.sessions_ended")
     assert (row.actor, row.target_name) == (admin.user, "the-user")
+
+
+def test_less_than_an_admin_ends_no_admins_sessions(
+    admin: Caller, operator: Caller, browser: Client, sign_in: SignIn
+) -> None:
+    sign_in("the-admin")
+    with pytest.raises(AppError, match="may not"):
+        end_sessions(actor=operator.user, user=admin.user)
+    assert is_signed_in(browser)
 
 
 def test_signing_out_everywhere_else_keeps_this_session(
