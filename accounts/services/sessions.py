@@ -11,6 +11,7 @@ from django.db.models import F
 from django.http import HttpRequest
 
 from accounts.models import User
+from accounts.services.authority import require_authority
 from accounts.sessions import SIGNED_IN_AT
 from monitoring import audit
 from monitoring.audit_actions import AuditAction, Outcome
@@ -55,7 +56,12 @@ def close_session(*, request: HttpRequest) -> None:
 
 @transaction.atomic
 def end_sessions(*, actor: User | None, user: User) -> None:
-    """Ends every session of `user` at once; API keys go on."""
+    """Ends every session of `user` at once; API keys go on.
+
+    Raises AppError PERMISSION_DENIED for somebody else who may more than `actor`.
+    """
+    if actor is not None and actor.pk != user.pk:
+        require_authority(actor, user.role, "end this user's sessions")
     User.objects.filter(pk=user.pk).update(session_epoch=F("session_epoch") + 1)
     user.refresh_from_db(fields=["session_epoch"])
     audit.record(actor=actor, action=AuditAction.SESSIONS_ENDED, target=user)
