@@ -83,6 +83,7 @@ def nothing_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(failed_attempts, "MAX_FAILURES", 1_000_000)
     monkeypatch.setattr(failed_attempts, "_paused_until", 0.0)
     monkeypatch.setattr(limit_policies, "LIFETIME", 0.0)
+    monkeypatch.setattr(limit_policies, "_remembered", {})
     monkeypatch.setattr(limits, "_away_until", 0.0)
     # The database is asked for the configuration once a test has changed it there.
     monkeypatch.setattr(configuration, "_known", configuration._Known({}, math.inf))
