@@ -12,4 +12,8 @@ django_application = get_asgi_application()
 
 from channels.routing import ProtocolTypeRouter
 
+from llamagpu.checks import refuse_unsafe_start
+
+refuse_unsafe_start()
+
 application = ProtocolTypeRouter({"http": django_application})
