@@ -6,6 +6,7 @@ import threading
 import uuid
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -210,6 +211,23 @@ def test_the_minute_of_tokens_is_counted_before_and_settled_after(
     quotas.reserve_minute(claim(member.user, 80))
     with pytest.raises(AppError):
         quotas.reserve_minute(claim(member.user, 1))
+
+
+@pytest.mark.parametrize(("policy", "refused"), [("open", False), ("closed", True)])
+def test_without_redis_the_minute_is_open_or_closed_as_configured(
+    member: Caller, settings: Any, policy: str, refused: bool
+) -> None:
+    limit("user:the-user", tokens_per_minute=1)
+    settings.REDIS_URL = "unix:///nowhere/at/all.sock"
+    settings.LLAMA = replace(settings.LLAMA, limits_without_redis=policy)
+    wanted = claim(member.user, 100)
+    if refused:
+        with pytest.raises(AppError) as raised:
+            quotas.reserve_minute(wanted)
+        assert raised.value.code == "BACKEND_UNAVAILABLE"
+    else:
+        quotas.reserve_minute(wanted)
+    quotas.release_minute(wanted)
 
 
 # ---------------------------------------------------------------- at once
