@@ -8,6 +8,7 @@ name: changing a limit neither forgets nor forgives what was counted.
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import time
 from collections.abc import Iterator
@@ -136,12 +137,19 @@ def _limits(request: Any, group: LimitGroup, user: Any, key: Any) -> Iterator[tu
         # Open to everybody, such as the API's description: counted by address.
         value = getattr(current(), f"rate_{group}")
         limit = Limit(limit_name, SubjectKind.USER, value, "configuration")
-        yield f"peer:{peer_address(request)}", limit
+        yield f"peer:{_network_of(peer_address(request))}", limit
         return
     key_id = key.pk if key is not None else None
     policies = policies_of(user_id=user.pk, role_id=user.role_id, key_id=key_id)
     for limit in policies.limits(limit_name):
         yield f"key:{key_id}" if limit.subject is SubjectKind.KEY else f"user:{user.pk}", limit
+
+
+def _network_of(peer: str) -> str:
+    """Whom an address stands for: one IPv6 connection has a whole network to choose from."""
+    if ":" not in peer:
+        return peer
+    return str(ipaddress.ip_network(f"{peer}/64", strict=False))
 
 
 def _count(request: Any, group: LimitGroup, name: str, *, increment: bool) -> tuple[int, int]:

@@ -191,6 +191,13 @@ def test_strangers_are_counted_by_address(db: None) -> None:
     assert remaining == ["299", "298", "299"]
 
 
+def test_the_addresses_of_one_ipv6_network_count_together(db: None) -> None:
+    addresses = ("2001:db8:1:2::1", "2001:db8:1:2:ffff::9", "2001:db8:1:3::1")
+    answers = [Client(REMOTE_ADDR=address).get("/api/schema/") for address in addresses]
+    remaining = [answer.headers["X-RateLimit-Remaining"] for answer in answers]
+    assert remaining == ["299", "298", "299"]
+
+
 # ---------------------------------------------------------------- two processes at once
 
 _CALLERS = """
