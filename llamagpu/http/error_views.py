@@ -8,10 +8,11 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
 from llamagpu.http.errors import AppError, error_response, internal_error, request_id_of
+from llamagpu.http.openai_errors import PREFIX, openai_response
 from llamagpu.http.refusals import report_denied
 from llamagpu.lib.error_codes import ErrorCode
 
-_API_PREFIXES = ("/api/", "/v1/", "/livez", "/readyz", "/metrics")
+_API_PREFIXES = ("/api/", "/livez", "/readyz", "/metrics")
 
 
 def bad_request(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
@@ -50,6 +51,8 @@ def _view_of(request: HttpRequest) -> Any:
 
 def answer(request: HttpRequest, error: AppError) -> HttpResponse:
     """`error` as the envelope for programs, as a page for people; with its headers."""
+    if request.path.startswith(PREFIX):
+        return openai_response(request, error)
     if request.path.startswith(_API_PREFIXES) or not request.accepts("text/html"):
         return error_response(request, error)
     status = error.code.http_status

@@ -93,9 +93,17 @@ def request_id_of(request: Any) -> str:
 
 
 def render_exception(exc: Exception, context: Mapping[str, Any]) -> Response:
-    """REST framework's exception handler: every exception becomes the envelope.
+    """REST framework's exception handler: every exception becomes the envelope."""
+    error, headers = explain(exc, context)
+    body = error_body(request_id_of(context["request"]), error.code, error.message, error.details)
+    return without_log(Response(body, status=error.code.http_status, headers=headers))
+
+
+def explain(exc: Exception, context: Mapping[str, Any]) -> tuple[AppError, dict[str, str]]:
+    """What a view's exception tells the caller, and the headers that go with it.
 
     An unforeseen one is logged with its traceback and shows the caller its request id alone.
+    Refusals are reported to who listens for them.
     """
     error = as_app_error(exc)
     if error is None:
@@ -112,8 +120,7 @@ def render_exception(exc: Exception, context: Mapping[str, Any]) -> Response:
     wait = getattr(exc, "wait", None)
     if wait:
         headers["Retry-After"] = str(int(wait) + 1)
-    body = error_body(request_id_of(context["request"]), error.code, error.message, error.details)
-    return without_log(Response(body, status=error.code.http_status, headers=headers))
+    return error, headers
 
 
 def internal_error() -> AppError:
