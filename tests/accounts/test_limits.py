@@ -22,15 +22,16 @@ from accounts.services.api_keys import create_api_key
 from accounts.services.limits import set_limits
 from accounts.services.users import create_user
 from monitoring.health import check_health
-from tests.accounts.counters import counting_server, with_long_minute
+from tests.accounts.counters import counting_server, hold_the_minute, with_long_minute
 from tests.conftest import PASSWORD, Caller
 
 PATH = "/api/me/limits"
 
 
 @pytest.fixture(autouse=True)
-def real_counters(redis_client: Any) -> None:
+def real_counters(redis_client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """All of this counts on a real server."""
+    hold_the_minute(monkeypatch)
 
 
 def limit(caller: Caller, value: int | None, name: str = "system_per_minute") -> None:

@@ -205,7 +205,7 @@ def test_the_minute_of_tokens_is_counted_before_and_settled_after(
     with pytest.raises(AppError, match=r"tokens_per_minute\) is 100") as raised:
         quotas.reserve_minute(claim(member.user, 30))
     assert raised.value.code == "RATE_LIMIT_EXCEEDED"
-    assert raised.value.retry_after in range(55, 61)
+    assert raised.value.retry_after in range(1, 61)
     with django_capture_on_commit_callbacks(execute=True):
         settle([used(first, 10, 10)])
     quotas.reserve_minute(claim(member.user, 80))

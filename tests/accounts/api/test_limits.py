@@ -14,6 +14,7 @@ from accounts.services.limits import set_limits
 from accounts.services.metering import settle
 from monitoring.audit_actions import AuditAction
 from monitoring.models import AuditLog
+from tests.accounts.counters import hold_the_minute
 from tests.accounts.test_quotas import claim, take, used
 from tests.conftest import Caller
 
@@ -34,8 +35,9 @@ def own(caller: Caller) -> dict[tuple[str, str], dict[str, Any]]:
 
 
 def test_everybody_sees_their_limits_and_where_they_come_from(
-    member: Caller, redis_client: Any
+    member: Caller, redis_client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    hold_the_minute(monkeypatch)
     set_limits(actor=None, subject="role:user", daily_tokens=1000, pool_daily_tokens=5000)
     set_limits(actor=None, subject="user:the-user", concurrent_jobs=3, tokens_per_minute=500)
     job = claim(member.user, 100)
