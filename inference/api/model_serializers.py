@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from inference.load_options import BACKENDS, MAX_DEVICE, MAX_LEVEL, LoadOptions
@@ -16,6 +18,7 @@ _MAX_DEVICES = 64
 _COLUMNS = {"enabled": "is_enabled", "pinned": "is_pinned", "keep_alive": "keep_alive"}
 
 
+@extend_schema_field({"oneOf": [{"type": "integer"}, {"type": "string"}]})
 class MemoryField(serializers.Field[str, Any, str, Any]):
     """A number of bytes, a size like `2GiB` or a share like `25%`; kept as it was written."""
 
@@ -33,6 +36,7 @@ class MemoryField(serializers.Field[str, Any, str, Any]):
         return value
 
 
+@extend_schema_field(OpenApiTypes.ANY)
 class NotHereField(serializers.Field[Any, Any, Any, Any]):
     """A field of the API that this server has no use for: refused with the reason, not ignored."""
 
