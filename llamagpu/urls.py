@@ -1,4 +1,4 @@
-"""Every address of the site. `/api/v1/` is an alias of `/api/`."""
+"""Every address of the site. `/api/v1/` is an alias of `/api/`; `/v1/` is OpenAI's API."""
 
 from django.contrib import admin
 from django.urls import include, path
@@ -15,6 +15,7 @@ _api = [
 urlpatterns = [
     path("api/", include(_api)),
     path("api/v1/", include(_api)),
+    path("v1/", include("inference.openai_api.urls")),
     path("", include("accounts.urls")),
     path("", include("monitoring.urls")),
     path("admin/", admin.site.urls),

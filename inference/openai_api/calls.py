@@ -1,0 +1,63 @@
+"""Stage 2/7 of the OpenAI door: a request's body becomes a call, and the shape of its answer."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from rest_framework.request import Request
+
+from inference.models import Model
+from inference.openai_api.chat_shape import ChatShape
+from inference.openai_api.completion_shape import CompletionShape
+from inference.openai_api.fields import includes_usage, problem
+from inference.openai_api.message_fields import message_of
+from inference.openai_api.serializers import ChatSerializer, CompletionSerializer
+from inference.openai_api.submission import Call, servable_model
+from inference.openai_api.tool_fields import tool_use_of
+from inference.prompts import tokenizer_of
+from inference.protocol import Prompt
+from inference.tokenizer import PromptError
+
+
+def read_chat(request: Request) -> tuple[Call, ChatShape]:
+    """Raises ValidationError and AppError, before any write."""
+    body = ChatSerializer(data=request.data)
+    body.is_valid(raise_exception=True)
+    fields = body.validated_data
+    model = servable_model(request, fields["model"])
+    use = tool_use_of(fields, knows_tools=_knows_tools(model) if "tools" in fields else False)
+    prompt = Prompt(messages=tuple(map(message_of, fields["messages"])), tools=use.tools)
+    params = replace(body.params, grammar=use.grammar or body.params.grammar)
+    call = Call(model, (prompt,), params, fields["max_tokens"], fields["stream"], fields["user"])
+    return call, ChatShape(model.slug, use, include_usage=includes_usage(fields))
+
+
+def read_completion(request: Request) -> tuple[Call, CompletionShape]:
+    """Raises ValidationError and AppError, before any write."""
+    body = CompletionSerializer(data=request.data)
+    body.is_valid(raise_exception=True)
+    fields = body.validated_data
+    model = servable_model(request, fields["model"])
+    prompts = tuple(fields["prompt"])
+    echoes = [_text_of(model, prompt) for prompt in prompts] if fields["echo"] else []
+    call = Call(model, prompts, body.params, fields["max_tokens"], fields["stream"], fields["user"])
+    usage = includes_usage(fields)
+    return call, CompletionShape(model.slug, echoes, body.params.n, include_usage=usage)
+
+
+def _knows_tools(model: Model) -> bool:
+    tokenizer = tokenizer_of(model)
+    return tokenizer is not None and tokenizer.knows_tools
+
+
+def _text_of(model: Model, prompt: Prompt) -> str:
+    """What `echo` repeats of a prompt."""
+    if prompt.token_ids is None:
+        return prompt.text or ""
+    tokenizer = tokenizer_of(model)
+    if tokenizer is None:
+        raise problem("echo", "Token ids of this model have no text before its first load.")
+    try:
+        return tokenizer.decode(tokenizer.encode_prompt(prompt))
+    except PromptError as error:
+        raise problem("prompt", error.message) from error

@@ -1,0 +1,16 @@
+from django.urls import path
+
+from inference.openai_api.views import (
+    ChatCompletionsView,
+    CompletionsView,
+    ModelsView,
+    ModelView,
+    awaiting,
+)
+
+urlpatterns = [
+    path("chat/completions", awaiting(ChatCompletionsView.as_view()), name="openai-chat"),
+    path("completions", awaiting(CompletionsView.as_view()), name="openai-completions"),
+    path("models", ModelsView.as_view(), name="openai-models"),
+    path("models/<path:slug>", ModelView.as_view(), name="openai-model"),
+]
