@@ -126,7 +126,8 @@ def set_password(*, actor: User | None, user: User, password: str) -> User:
         require_authority(actor, row.role, "set this user's password")
     _check_password(password, row)
     row.set_password(password)
-    row.save(update_fields=["password"])
+    row.session_epoch += 1  # what a session keeps open is watched by this number
+    row.save(update_fields=["password", "session_epoch"])
     audit.record(actor=actor, action=AuditAction.PASSWORD_CHANGED, target=row)
     return row
 
