@@ -153,6 +153,7 @@ class InferenceJobAdmin(ReadOnlyModelAdmin):
     fields = [
         "id",
         "request_id",
+        "end_user",
         "owner",
         "api_key",
         "model",

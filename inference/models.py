@@ -130,6 +130,9 @@ class InferenceJob(models.Model):
     )
     model = models.ForeignKey(Model, on_delete=models.PROTECT, related_name="jobs")
     request_id = models.CharField(max_length=64, db_index=True)
+    end_user = models.CharField(
+        max_length=128, blank=True, default="", help_text="whom the caller asked for, in its words"
+    )
     is_streamed = models.BooleanField(default=False)
     state = models.CharField(
         max_length=16,

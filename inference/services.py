@@ -94,6 +94,7 @@ def submit_job(
     request_id: str,
     is_streamed: bool,
     prompt_tokens: PromptTokens,
+    end_user: str = "",
 ) -> GenerationJob:
     """Set the tokens aside and write the durable row, in one transaction; then ring the bell.
 
@@ -114,6 +115,7 @@ def submit_job(
                 model=model,
                 request_id=request_id,
                 is_streamed=is_streamed,
+                end_user=end_user,
                 priority=priority,
                 prompt=wire.to_builtins(prompt),
                 params=wire.to_builtins(params),

@@ -98,6 +98,7 @@ def _submit_one(
         request_id=request_id_of(request),
         is_streamed=call.is_streamed,
         prompt_tokens=tokens,
+        end_user=call.end_user,
     )
 
 
