@@ -6,13 +6,13 @@ a key has 220 random bits, so the count guards the machine's work rather than th
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import time
 
 import redis
 from django.conf import settings
 
+from llamagpu.http.origin import subscriber_of
 from llamagpu.lib.redis_client import sync_client
 
 logger = logging.getLogger(__name__)
@@ -22,7 +22,6 @@ MAX_FAILURES = 20
 WINDOW = 60
 # After Redis has failed it is not asked for as long: a server that hangs must not slow every call.
 _PAUSE = 5.0
-_IPV6_SUBSCRIBER = 64
 
 _paused_until = 0.0
 
@@ -68,12 +67,4 @@ def note_failure(peer: str) -> None:
 
 
 def _counter(peer: str) -> str:
-    """One counter an IPv4 address, or an IPv6 network of the size that one subscriber has."""
-    address = ipaddress.ip_address(peer)
-    if isinstance(address, ipaddress.IPv6Address):
-        if address.ipv4_mapped is not None:
-            address = address.ipv4_mapped
-        else:
-            network = ipaddress.IPv6Network((int(address), _IPV6_SUBSCRIBER), strict=False)
-            return f"lg:refused_keys:{network}"
-    return f"lg:refused_keys:{address}"
+    return f"lg:refused_keys:{subscriber_of(peer)}"

@@ -8,7 +8,6 @@ name: changing a limit neither forgets nor forgives what was counted.
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import time
 from collections.abc import Iterator
@@ -25,7 +24,7 @@ from accounts.limit_policies import Limit, policies_of
 from accounts.limit_subjects import SubjectKind
 from accounts.models import UNLIMITED
 from llamagpu.http.errors import AppError
-from llamagpu.http.origin import peer_address
+from llamagpu.http.origin import peer_address, subscriber_of
 from llamagpu.http.permissions import LimitGroup
 from llamagpu.lib.error_codes import ErrorCode
 from monitoring.configuration import current
@@ -137,19 +136,12 @@ def _limits(request: Any, group: LimitGroup, user: Any, key: Any) -> Iterator[tu
         # Open to everybody, such as the API's description: counted by address.
         value = getattr(current(), f"rate_{group}")
         limit = Limit(limit_name, SubjectKind.USER, value, "configuration")
-        yield f"peer:{_network_of(peer_address(request))}", limit
+        yield f"peer:{subscriber_of(peer_address(request))}", limit
         return
     key_id = key.pk if key is not None else None
     policies = policies_of(user_id=user.pk, role_id=user.role_id, key_id=key_id)
     for limit in policies.limits(limit_name):
         yield f"key:{key_id}" if limit.subject is SubjectKind.KEY else f"user:{user.pk}", limit
-
-
-def _network_of(peer: str) -> str:
-    """Whom an address stands for: one IPv6 connection has a whole network to choose from."""
-    if ":" not in peer:
-        return peer
-    return str(ipaddress.ip_network(f"{peer}/64", strict=False))
 
 
 def _count(request: Any, group: LimitGroup, name: str, *, increment: bool) -> tuple[int, int]:

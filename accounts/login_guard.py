@@ -15,7 +15,7 @@ from django.utils import timezone
 from django.utils.crypto import salted_hmac
 
 from accounts.models import User
-from llamagpu.http.origin import peer_address
+from llamagpu.http.origin import peer_address, subscriber_of
 
 #: An address is locked after this many times the failures of one name: people may share it.
 ADDRESS_FACTOR = 10
@@ -45,8 +45,8 @@ def seconds_locked(request: HttpRequest, username: str) -> int:
 
 
 def address_of(request: HttpRequest) -> str | None:
-    """AXES_CLIENT_IP_CALLABLE."""
-    return peer_address(request) or None
+    """AXES_CLIENT_IP_CALLABLE: an address; for a whole IPv6 subscriber the first one of its network."""
+    return subscriber_of(peer_address(request)).partition("/")[0] or None
 
 
 def name_of(request: HttpRequest, credentials: dict[str, Any] | None) -> str:

@@ -14,7 +14,7 @@ from django.http import HttpRequest
 from django_ratelimit.core import get_usage
 
 from llamagpu.http.errors import AppError
-from llamagpu.http.origin import peer_address
+from llamagpu.http.origin import peer_address, subscriber_of
 from llamagpu.lib.error_codes import ErrorCode
 
 _MINUTE = 60
@@ -28,7 +28,7 @@ def admit(request: HttpRequest, username: str = "") -> None:
 
     Raises AppError RATE_LIMIT_EXCEEDED, or BACKEND_UNAVAILABLE while Redis is away.
     """
-    peer = peer_address(request)
+    peer = subscriber_of(peer_address(request))
     counters = [(f"peer:{peer}", PER_ADDRESS)]
     if username:
         digest = hashlib.sha256(f"{username}\n{peer}".encode()).hexdigest()

@@ -15,6 +15,8 @@ from typing import Any
 from django.conf import settings
 from django.http import HttpRequest
 
+_IPV6_SUBSCRIBER = 64
+
 
 @dataclass(frozen=True, slots=True)
 class Origin:
@@ -45,6 +47,19 @@ def peer_of(direct: str, forwarded: str | None) -> str:
     if settings.LLAMA.trusted_proxy and forwarded:
         candidate = forwarded.rsplit(",", 1)[-1].strip()
     try:
-        return str(ipaddress.ip_address(candidate))
+        return _spelled(candidate)
     except ValueError:
         return ""
+
+
+def subscriber_of(peer: str) -> str:
+    """Whom to count for a peer: its address, or the IPv6 network of the size that one subscriber has."""
+    if ":" not in peer or ":" not in (peer := _spelled(peer)):
+        return peer
+    return str(ipaddress.ip_network(f"{peer}/{_IPV6_SUBSCRIBER}", strict=False))
+
+
+def _spelled(address: str) -> str:
+    """The usual spelling; IPv4 in IPv6's form, as sockets for both have it, is IPv4. Raises ValueError."""
+    parsed = ipaddress.ip_address(address)
+    return str(getattr(parsed, "ipv4_mapped", None) or parsed)

@@ -58,5 +58,7 @@ def logging_config(level: str, style: str) -> dict[str, Any]:
             "celery": {"level": "WARNING"},
             "kombu": {"level": "WARNING"},
             "daphne": {"level": "WARNING"},
+            # Four lines for every sign-in, which the audit log tells in one.
+            "axes": {"level": "WARNING"},
         },
     }

@@ -163,6 +163,13 @@ def test_a_made_up_forwarded_address_unlocks_nothing(member: Caller, sign_in: Si
     assert sign_in("the-user", headers={"X-Forwarded-For": "10.2.2.2"}).status_code == 429
 
 
+def test_one_ipv6_subscriber_is_one_address(member: Caller, sign_in: SignIn) -> None:
+    for number in range(5):
+        sign_in("the-user", "wrong", REMOTE_ADDR=f"2001:db8:1:2::{number}")
+    assert sign_in("the-user", REMOTE_ADDR="2001:db8:1:2:ffff::9").status_code == 429
+    assert sign_in("the-user", REMOTE_ADDR="2001:db8:1:3::9").status_code == 302
+
+
 def test_trying_on_does_not_prolong_the_lock(member: Caller, sign_in: SignIn) -> None:
     for _ in range(5):
         sign_in("the-user", "wrong")
