@@ -61,6 +61,10 @@ class Shape(ABC):
     def ending(self, index: int, choice: Choice) -> list[dict[str, Any]]:
         """Choices of an answer's last chunks."""
 
+    def error_of(self, event: ErrorEvent) -> AppError:
+        """What the caller is told of a job's failure."""
+        return AppError(event.code, event.message)
+
     @abstractmethod
     def whole(self, index: int, choice: Choice) -> dict[str, Any]:
         """One answer in one piece."""
@@ -72,7 +76,7 @@ async def collect(request: HttpRequest, submitted: Submitted, shape: Shape) -> H
     async with aclosing(follow_all(submitted)) as items:
         async for item in items:
             if item is not None and isinstance(item[1], ErrorEvent):
-                return openai_response(request, AppError(item[1].code, item[1].message))
+                return openai_response(request, shape.error_of(item[1]))
             if item is not None and isinstance(item[1], DoneEvent):
                 ended[item[0]] = item[1]
     n = submitted.jobs[0].params.n
@@ -106,7 +110,7 @@ async def stream(request: HttpRequest, submitted: Submitted, shape: Shape) -> Ht
             break
     if first is not None and isinstance(first[1], ErrorEvent):
         await items.aclose()
-        return openai_response(request, AppError(first[1].code, first[1].message))
+        return openai_response(request, shape.error_of(first[1]))
     return StreamingHttpResponse(
         _frames(items, first, submitted, shape),
         content_type="text/event-stream",
@@ -172,7 +176,7 @@ class _ChunkWriter:
                 self._sent.restart(job)
                 return []
             case ErrorEvent():
-                raise AppError(event.code, event.message)
+                raise self._shape.error_of(event)
             case DoneEvent():
                 self._usages.append(event.usage)
                 return [

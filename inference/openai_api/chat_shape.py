@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from inference.openai_api.answers import Shape
 from inference.openai_api.tool_fields import ToolUse
 from inference.openai_api.tool_parsing import Piece, PieceReader
-from inference.protocol import Choice, FinishReason, TokenLogprob, ToolCall
+from inference.protocol import Choice, ErrorEvent, FinishReason, TokenLogprob, ToolCall
+from llamagpu.http.errors import AppError
 
 
 class ChatShape(Shape):
@@ -41,6 +43,13 @@ class ChatShape(Shape):
         last = _delta(index, {})
         last["finish_reason"] = _finish_reason(choice.finish_reason, reader.num_calls)
         return [*deltas, last]
+
+    def error_of(self, event: ErrorEvent) -> AppError:
+        """A function's schema that cannot be followed came from `tools`, whatever the engine calls it."""
+        error = super().error_of(event)
+        if self._use.grammar is None:
+            return error
+        return AppError(error.code, re.sub(r"\Aresponse_format: ", "tools: ", error.message))
 
     def whole(self, index: int, choice: Choice) -> dict[str, Any]:
         reader = PieceReader(self._use)
