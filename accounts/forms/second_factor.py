@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from django import forms
 
-from accounts.forms.sign_in import CodeForm
+from llamagpu.http.forms import PortalForm
 
 
-class DisableForm(CodeForm):
-    field_order = ["password", "code"]
+class DisableForm(PortalForm):
     password = forms.CharField(
         max_length=4096,
         strip=False,
-        widget=forms.PasswordInput(attrs={"autocomplete": "current-password"}),
+        widget=forms.PasswordInput(attrs={"autocomplete": "current-password", "autofocus": True}),
+    )
+    code = forms.CharField(
+        max_length=64,
+        widget=forms.TextInput(attrs={"autocomplete": "one-time-code", "spellcheck": "false"}),
     )
