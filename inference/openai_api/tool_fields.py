@@ -95,13 +95,27 @@ def check_tools(attrs: dict[str, Any]) -> None:
     names = [tool["function"]["name"] for tool in tools]
     if len(set(names)) < len(names):
         raise problem("tools", "Names one function twice.")
-    if len(json.dumps(tools)) > MAX_GRAMMAR_CHARS:
-        raise problem("tools", f"Must have at most {MAX_GRAMMAR_CHARS} characters as JSON.")
+    if (complaint := _complaint(tools)) is not None:
+        raise problem("tools", complaint)
     if choice is not None and choice.startswith("=") and choice[1:] not in names:
         raise problem("tool_choice", "Names no function of tools.")
     response_format = attrs.get("response_format") or {"type": "text"}
     if tools and choice != "none" and response_format["type"] != "text":
         raise problem("response_format", "Cannot be combined with tools: a call has its own form.")
+
+
+def _complaint(tools: list[dict[str, Any]]) -> str | None:
+    """What keeps definitions from being stored and shown as they are."""
+    try:
+        text = json.dumps(tools, ensure_ascii=False, allow_nan=False)
+        text.encode()
+    except ValueError:
+        return "Must hold valid Unicode and finite numbers."
+    if "\\u0000" in text:
+        return "Must not hold the character NUL."
+    if len(text) > MAX_GRAMMAR_CHARS:
+        return f"Must have at most {MAX_GRAMMAR_CHARS} characters as JSON."
+    return None
 
 
 def tool_use_of(attrs: dict[str, Any], *, knows_tools: bool) -> ToolUse:

@@ -40,6 +40,7 @@ class PieceReader:
         self._held = ""
         self._call_id = ""
         self._is_json: bool | None = None
+        self._is_behind_call = False
         self.num_calls = 0
 
     def feed(self, text: str) -> list[Piece]:
@@ -63,7 +64,7 @@ class PieceReader:
         if self._is_json and (calls := calls_of_json(held, self._use.names)):
             self.num_calls += len(calls)
             return list(calls)
-        return [held] if held else []
+        return _text(held.lstrip() if self._is_behind_call else held)
 
     def _feed_arguments(self, text: str) -> list[Piece]:
         is_first = not self._call_id
@@ -93,35 +94,39 @@ class PieceReader:
         return [] if self._is_json else self._read_marked()
 
     def _read_marked(self) -> list[Piece]:
-        """Text up to a mark that may have begun; calls whose end is there."""
+        """Text up to a mark that may have begun, and calls whose end is there.
+
+        Space around calls is no text; where a call turns out to be none, all of it is.
+        """
         pieces: list[Piece] = []
         while True:
+            if self._is_behind_call:
+                self._held = self._held.lstrip()
+                self._is_behind_call = not self._held
             at = self._held.find(_OPEN)
-            if at < 0:
-                keep = _beginning_of(_OPEN, self._held)
-                pieces += _text(self._held[: len(self._held) - keep])
-                self._held = self._held[len(self._held) - keep :]
-                return pieces
-            end = self._held.find(_CLOSE, at)
+            end = self._held.find(_CLOSE, at) if at >= 0 else -1
             if end < 0:
-                pieces += _text(self._held[:at].rstrip())
-                self._held = self._held[at:]
-                return pieces
-            calls = calls_of_json(self._held[at + len(_OPEN) : end], self._use.names)
+                begun = at if at >= 0 else len(self._held) - _beginning_of(_OPEN, self._held)
+                return pieces + self._say(len(self._held[:begun].rstrip()))
             end += len(_CLOSE)
-            if calls:
+            body = self._held[at + len(_OPEN) : end - len(_CLOSE)]
+            if calls := calls_of_json(body, self._use.names):
                 pieces += [*_text(self._held[:at].rstrip()), *calls]
                 self.num_calls += len(calls)
-                self._held = self._held[end:].lstrip()
+                self._held, self._is_behind_call = self._held[end:], True
             else:
-                pieces += _text(self._held[:end])
-                self._held = self._held[end:]
+                pieces += self._say(end)
+
+    def _say(self, length: int) -> list[Piece]:
+        """That much of what is held."""
+        said, self._held = self._held[:length], self._held[length:]
+        return _text(said)
 
 
 def calls_of_json(text: str, names: Collection[str]) -> list[ToolCall]:
     """The calls that a JSON text is: one, or a list of them; none where it is anything else."""
     try:
-        value = json.loads(text)
+        value = json.loads(text, parse_constant=_refuse)
     except (ValueError, RecursionError):
         return []
     found = [_call_of(item, names) for item in (value if isinstance(value, list) else [value])]
@@ -129,12 +134,28 @@ def calls_of_json(text: str, names: Collection[str]) -> list[ToolCall]:
 
 
 def _call_of(value: Any, names: Collection[str]) -> ToolCall | None:
-    if not isinstance(value, dict) or value.get("name") not in set(names):
+    name = value.get("name") if isinstance(value, dict) else None
+    if not isinstance(name, str) or name not in names:
         return None
     arguments = value.get("arguments", value.get("parameters", {}))
     if not isinstance(arguments, str):
-        arguments = json.dumps(arguments, ensure_ascii=False)
-    return ToolCall(new_call_id(), value["name"], arguments)
+        # Escaped: a model may well write half of a surrogate pair, which no UTF-8 text can hold.
+        arguments = json.dumps(arguments)
+    elif not _is_unicode(arguments):
+        return None
+    return ToolCall(new_call_id(), name, arguments)
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(f"{constant} is not JSON")
 
 
 def _beginning_of(mark: str, text: str) -> int:

@@ -26,6 +26,10 @@ def turn(**fields: Any) -> dict[str, Any]:
     return {"messages": [fields]}
 
 
+def tool_with(parameters: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": "f", "parameters": parameters}}
+
+
 BAD_CHATS: list[tuple[dict[str, Any], str]] = [
     ({"model": None}, "model"),
     ({"model": 5}, "model"),
@@ -79,6 +83,10 @@ BAD_CHATS: list[tuple[dict[str, Any], str]] = [
     ({"response_format": {"type": "json_schema"}}, "response_format.json_schema"),
     ({"tools": []}, "tools"),
     ({"tools": [WEATHER] * 2}, "tools"),
+    ({"tools": [tool_with({"default": float("nan")})], "tool_choice": "required"}, "tools"),
+    ({"tools": [tool_with({"title": "a\u0000"})], "tool_choice": "required"}, "tools"),
+    ({"tools": [tool_with({"title": "\ud800"})], "tool_choice": "required"}, "tools"),
+    ({"tools": [tool_with({"title": "x" * 65_536})], "tool_choice": "required"}, "tools"),
     ({"tools": [{"type": "web_search"}]}, "tools[0].type"),
     ({"tools": [{"type": "function", "function": {"name": "a b"}}]}, "tools[0].function.name"),
     ({"tool_choice": "required"}, "tool_choice"),
