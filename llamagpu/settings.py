@@ -295,6 +295,7 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "PREPROCESSING_HOOKS": ["llamagpu.http.schema.without_alias"],
     "SCHEMA_PATH_PREFIX": r"/api/",
+    "ENUM_NAME_OVERRIDES": {"ToolType": ["function"]},
 }
 
 LOGGING = logging_config(LLAMA.log_level, LLAMA.log_format)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from inference.protocol import ChatMessage, ToolCall
@@ -15,6 +16,22 @@ MAX_CALLS = 64
 _EMPTY = {"audio", "function_call", "refusal"}
 
 
+@extend_schema_field(
+    {
+        "oneOf": [
+            {"type": "string"},
+            {
+                "type": "array",
+                "items": {
+                    "type": "object",
+                    "properties": {"type": {"const": "text"}, "text": {"type": "string"}},
+                    "required": ["type", "text"],
+                    "additionalProperties": False,
+                },
+            },
+        ]
+    }
+)
 class ContentField(serializers.Field[str, Any, str, Any]):
     """A string, or parts of type text, which are joined as they are."""
 
@@ -61,7 +78,7 @@ class ToolCallSerializer(StrictSerializer):
     function = CalledFunctionSerializer()
 
 
-class MessageSerializer(StrictSerializer):
+class ChatTurnSerializer(StrictSerializer):
     role = serializers.ChoiceField(choices=["system", "developer", "user", "assistant", "tool"])
     content = ContentField(required=False, allow_null=True)
     name = TextField(required=False, allow_null=True, max_length=64)

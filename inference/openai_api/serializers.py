@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from inference.api.serializers import MAX_LOGPROBS, read_params
 from inference.openai_api.fields import CallSerializer, check_size
-from inference.openai_api.message_fields import MAX_MESSAGES, MessageSerializer, num_characters
+from inference.openai_api.message_fields import MAX_MESSAGES, ChatTurnSerializer, num_characters
 from inference.openai_api.tool_fields import ToolChoiceField, ToolSerializer, check_tools
 from inference.protocol import Prompt, SamplingParams
 from llamagpu.http.fields import FlagField, TextField, WholeNumberField
@@ -21,7 +22,7 @@ _UNFILLED = 1
 
 
 class ChatSerializer(CallSerializer):
-    messages = MessageSerializer(many=True, allow_empty=False)
+    messages = ChatTurnSerializer(many=True, allow_empty=False)
     max_completion_tokens = WholeNumberField(required=False, min_value=1)
     logprobs = FlagField(default=False)  # type: ignore[assignment]
     top_logprobs = WholeNumberField(required=False, min_value=0, max_value=MAX_LOGPROBS)
@@ -57,6 +58,19 @@ class ChatSerializer(CallSerializer):
         return _params({**fields, "logprobs": logprobs})
 
 
+_IDS = {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1}
+
+
+@extend_schema_field(
+    {
+        "oneOf": [
+            {"type": "string"},
+            {"type": "array", "items": {"type": "string"}, "maxItems": MAX_PROMPTS},
+            _IDS,
+            {"type": "array", "items": _IDS, "maxItems": MAX_PROMPTS},
+        ]
+    }
+)
 class PromptField(serializers.Field[Any, Any, Any, Any]):
     """A text, a list of texts, token ids, or a list of lists of token ids; read as `Prompt`s."""
 

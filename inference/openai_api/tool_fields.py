@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from inference.api.sampling_fields import MAX_GRAMMAR_CHARS, JsonObjectField
@@ -33,6 +34,21 @@ class ToolSerializer(StrictSerializer):
     function = FunctionSerializer()
 
 
+@extend_schema_field(
+    {
+        "oneOf": [
+            {"type": "string", "enum": ["none", "auto", "required"]},
+            {
+                "type": "object",
+                "properties": {
+                    "type": {"const": "function"},
+                    "function": {"type": "object", "properties": {"name": {"type": "string"}}},
+                },
+                "required": ["type", "function"],
+            },
+        ]
+    }
+)
 class ToolChoiceField(serializers.Field[str, Any, str, Any]):
     """`none`, `auto`, `required`, or the function that must be called, as `=name`."""
 
