@@ -259,8 +259,13 @@ def test_a_job_that_an_unloading_cuts_off_begins_again(
     job = make_job("third")
     thread = threading.Thread(target=make_runner().run, args=[job])
     thread.start()
+    ended: set[int | None] = set()  # what an engine reported last stands until it is gone
     for attempt in (1, 2):
-        wait_until(lambda: _num_open(engines, job.model), f"attempt {attempt} runs")
+        wait_until(
+            lambda before=frozenset(ended): _busy_pids(engines, job.model) - before,
+            f"attempt {attempt} runs",
+        )
+        ended |= _busy_pids(engines, job.model)
         engines.unload(job.model, drain_timeout=5.0, generation=attempt)
         wait_until(
             lambda number=attempt: (
@@ -275,9 +280,10 @@ def test_a_job_that_an_unloading_cuts_off_begins_again(
     assert InferenceJob.objects.get().state == "succeeded"
 
 
-def _num_open(engines: EnginePool, slug: str) -> int:
+def _busy_pids(engines: EnginePool, slug: str) -> set[int | None]:
     engines.ask_stats()
-    return sum(engine.num_running for engine in engines.reports() if engine.model == slug)
+    reports = engines.reports()
+    return {engine.pid for engine in reports if engine.model == slug and engine.num_running}
 
 
 def test_several_answers_are_streamed_and_ended_together(
