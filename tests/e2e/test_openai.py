@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -144,6 +146,25 @@ def test_who_leaves_a_stream_ends_its_job(client: openai.OpenAI, stack: Stack) -
         "the job is cancelled",
     )
     assert 0 < row["completion_tokens"] < 2000
+
+
+def test_a_stream_goes_on_when_the_engine_dies(client: openai.OpenAI, stack: Stack) -> None:
+    asked: dict[str, Any] = {
+        "model": MODEL, "messages": STORY, "temperature": 0, "max_tokens": 120,
+        "extra_body": {"ignore_eos": True},
+    }  # fmt: skip
+    alone = client.chat.completions.create(**asked).choices[0].message.content
+    stream = client.chat.completions.create(**asked, stream=True)
+    told, is_killed = "", False
+    for chunk in stream:
+        told += chunk.choices[0].delta.content or ""
+        if len(told) > 40 and not is_killed:
+            os.kill(stack.engine_pid(), signal.SIGKILL)
+            is_killed = True
+    row = stack.job(request_id=stream.response.headers["x-request-id"])
+    assert row is not None
+    assert row["attempt"] == 2
+    assert told == alone
 
 
 def test_plain_completions_read_text_and_token_ids(client: openai.OpenAI) -> None:
