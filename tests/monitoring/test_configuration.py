@@ -151,7 +151,7 @@ def test_an_app_above_may_know_better(monkeypatch: pytest.MonkeyPatch) -> None:
         change_configuration(actor=None, changes={"default_model": "nothing"})
 
 
-@pytest.mark.django_db(transaction=True)
+@pytest.mark.django_db(transaction=True, serialized_rollback=True)
 def test_two_changes_at_once_tell_one_story() -> None:
     from monitoring.audit_actions import AuditAction
     from monitoring.models import AuditLog

@@ -231,7 +231,7 @@ def test_the_command_names_the_row_and_ends_with_one(rows: list[AuditLog]) -> No
     ]
 
 
-@pytest.mark.django_db(transaction=True)
+@pytest.mark.django_db(transaction=True, serialized_rollback=True)
 def test_the_chain_holds_when_twenty_write_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(audit_guard, "is_installed", lambda connection: True)
     errors: list[BaseException] = []
