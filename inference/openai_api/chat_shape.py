@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from inference.openai_api.answers import Shape
+from inference.openai_api.shape import Shape
 from inference.openai_api.tool_fields import ToolUse
 from inference.openai_api.tool_parsing import Piece, PieceReader
 from inference.protocol import Choice, ErrorEvent, FinishReason, TokenLogprob, ToolCall

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from inference.openai_api.answers import Shape
+from inference.openai_api.shape import Shape
 from inference.protocol import Choice, TokenLogprob
 
 

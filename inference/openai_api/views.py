@@ -23,6 +23,7 @@ from inference.openai_api.calls import read_chat, read_completion
 from inference.openai_api.headers import add_rate_headers
 from inference.openai_api.model_fields import model_fields
 from inference.openai_api.serializers import ChatSerializer, CompletionSerializer
+from inference.openai_api.shape import Answer
 from inference.openai_api.submission import Call, submit
 from llamagpu.http.openai_errors import render_openai_exception
 from llamagpu.http.permissions import INFER, READ_MODELS, LimitGroup
@@ -124,7 +125,7 @@ def awaiting(view: Callable[..., HttpResponseBase]) -> Callable[..., Any]:
     return serve
 
 
-def _answer(request: Request, call: Call, shape: answers.Shape) -> HttpResponseBase:
+def _answer(request: Request, call: Call, answer: Answer) -> HttpResponseBase:
     submitted = submit(request, call)
     give = answers.stream if call.is_streamed else answers.collect
-    return PendingAnswer(lambda http_request: give(http_request, submitted, shape))
+    return PendingAnswer(lambda http_request: give(http_request, submitted, answer))

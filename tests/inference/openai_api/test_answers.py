@@ -19,6 +19,7 @@ from inference.openai_api import answers
 from inference.openai_api.chat_shape import ChatShape
 from inference.openai_api.completion_shape import CompletionShape
 from inference.openai_api.events import SentAnswer
+from inference.openai_api.shape import Shape
 from inference.openai_api.submission import Submitted
 from inference.openai_api.tool_fields import ToolUse
 from inference.presence import WorkerReport, announce
@@ -101,7 +102,7 @@ def chat_shape(*, include_usage: bool = False) -> ChatShape:
     return ChatShape("m", ToolUse(), include_usage=include_usage)
 
 
-async def frames(stream: Stream, shape: answers.Shape) -> list[str]:
+async def frames(stream: Stream, shape: Shape) -> list[str]:
     response: Any = await answers.stream(request(), stream.submitted, shape)
     assert response.status_code == 200
     assert response["Content-Type"] == "text/event-stream"
