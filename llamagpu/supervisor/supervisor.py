@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Self
 
+import psutil
+
 from llamagpu.supervisor.backoff import Backoff
 from llamagpu.supervisor.child import EXIT_CONFIGURATION, Child, ChildSpec, describe_exit
 from llamagpu.supervisor.console import Console
@@ -33,8 +35,11 @@ class Supervisor:
         self._new_backoff = new_backoff
         self._children: list[Child] = []
         self._signals = SignalWatch()
+        self._elders: frozenset[int] = frozenset()
 
     def __enter__(self) -> Self:
+        # Whoever made children before us looks after them: they are no orphans.
+        self._elders = frozenset(child.pid for child in psutil.Process().children())
         adopt_orphans()
         self._signals.__enter__()
         return self
@@ -140,7 +145,7 @@ class Supervisor:
         return True
 
     def _our_pids(self) -> set[int]:
-        return {child.pid for child in self._children if child.pid is not None}
+        return {child.pid for child in self._children if child.pid is not None} | self._elders
 
     def _is_ours(self, pid: int) -> bool:
         return pid in self._our_pids()

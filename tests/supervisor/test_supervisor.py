@@ -28,7 +28,7 @@ from llamagpu.supervisor.supervisor import Supervisor
 
 WORKER = '''
 import os, pathlib, subprocess, sys, time
-engine = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
+engine = subprocess.Popen(["sleep", "600"], start_new_session=True)
 pathlib.Path("engine").write_text(str(engine.pid))
 pathlib.Path("worker").write_text(str(os.getpid()))
 time.sleep(600)
@@ -107,6 +107,17 @@ def test_no_line_is_lost_at_the_end(screen: io.StringIO, tmp_path: Path) -> None
     said = [line for line in screen.getvalue().splitlines() if line.startswith("web")]
     assert said[-1] == "web    | 19999"
     assert len(said) == 20_000
+
+
+def test_children_of_before_are_left_alone(screen: io.StringIO, tmp_path: Path) -> None:
+    elder = subprocess.Popen(["sleep", "600"])
+    try:
+        with Supervisor(Console(screen)) as supervisor:
+            supervisor.start(python_child("web", tmp_path, "import time; time.sleep(600)"))
+        assert elder.poll() is None
+    finally:
+        elder.kill()
+        elder.wait()
 
 
 def test_a_child_that_keeps_dying_fails_the_start(screen: io.StringIO, tmp_path: Path) -> None:
