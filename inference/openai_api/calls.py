@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from rest_framework.request import Request
 
+from inference.api.sampling_fields import grammar_of
 from inference.models import Model
 from inference.openai_api.chat_shape import ChatShape
 from inference.openai_api.completion_shape import CompletionShape
 from inference.openai_api.fields import includes_usage, problem
 from inference.openai_api.message_fields import message_of
+from inference.openai_api.response_fields import ResponseSerializer
+from inference.openai_api.response_shape import ResponseAnswer
 from inference.openai_api.serializers import ChatSerializer, CompletionSerializer
 from inference.openai_api.submission import Call, servable_model
 from inference.openai_api.tool_fields import tool_use_of
 from inference.prompts import tokenizer_of
-from inference.protocol import Prompt
+from inference.protocol import Prompt, SamplingParams
 from inference.tokenizer import PromptError
 
 
@@ -43,6 +47,40 @@ def read_completion(request: Request) -> tuple[Call, CompletionShape]:
     call = Call(model, prompts, body.params, fields["max_tokens"], fields["stream"], fields["user"])
     usage = includes_usage(fields)
     return call, CompletionShape(model.slug, echoes, body.params.n, include_usage=usage)
+
+
+def read_response(request: Request) -> tuple[Call, ResponseAnswer]:
+    """Raises ValidationError and AppError, before any write."""
+    body = ResponseSerializer(data=request.data)
+    body.is_valid(raise_exception=True)
+    fields = body.validated_data
+    model = servable_model(request, fields["model"])
+    tools = ResponseSerializer.tool_fields(fields)
+    use = tool_use_of(tools, knows_tools=_knows_tools(model) if "tools" in tools else False)
+    params = SamplingParams(
+        temperature=fields["temperature"],
+        top_p=fields["top_p"],
+        grammar=use.grammar or grammar_of(body.response_format),
+    )
+    prompt = Prompt(messages=body.messages, tools=use.tools)
+    limit = fields["max_output_tokens"]
+    call = Call(model, (prompt,), params, limit, fields["stream"], fields["user"])
+    return call, ResponseAnswer(_settings_of(request.data, model, fields), use)
+
+
+def _settings_of(data: Any, model: Model, fields: dict[str, Any]) -> dict[str, Any]:
+    """What an answer repeats of its call, in the caller's own words."""
+    return {
+        "model": model.slug,
+        "instructions": fields.get("instructions"),
+        "max_output_tokens": fields["max_output_tokens"],
+        "temperature": fields["temperature"],
+        "top_p": fields["top_p"],
+        "text": data.get("text") or {"format": {"type": "text"}},
+        "tools": data.get("tools") or [],
+        "tool_choice": data.get("tool_choice") or "auto",
+        "user": fields["user"] or None,
+    }
 
 
 def _knows_tools(model: Model) -> bool:

@@ -5,12 +5,14 @@ from inference.openai_api.views import (
     CompletionsView,
     ModelsView,
     ModelView,
+    ResponsesView,
     awaiting,
 )
 
 urlpatterns = [
     path("chat/completions", awaiting(ChatCompletionsView.as_view()), name="openai-chat"),
     path("completions", awaiting(CompletionsView.as_view()), name="openai-completions"),
+    path("responses", awaiting(ResponsesView.as_view()), name="openai-responses"),
     path("models", ModelsView.as_view(), name="openai-models"),
     path("models/<path:slug>", ModelView.as_view(), name="openai-model"),
 ]

@@ -19,9 +19,10 @@ from inference.api.renderers import EventStreamRenderer
 from inference.api.serializers import find_model
 from inference.models import Model
 from inference.openai_api import answers
-from inference.openai_api.calls import read_chat, read_completion
+from inference.openai_api.calls import read_chat, read_completion, read_response
 from inference.openai_api.headers import add_rate_headers
 from inference.openai_api.model_fields import model_fields
+from inference.openai_api.response_fields import ResponseSerializer
 from inference.openai_api.serializers import ChatSerializer, CompletionSerializer
 from inference.openai_api.shape import Answer
 from inference.openai_api.submission import Call, submit
@@ -85,6 +86,22 @@ class CompletionsView(OpenAIView):
     )  # fmt: skip
     def post(self, request: Request) -> HttpResponseBase:
         return _answer(request, *read_completion(request))
+
+
+class ResponsesView(OpenAIView):
+    """POST /v1/responses: nothing is stored."""
+
+    access = INFER
+    limit_group = LimitGroup.INFERENCE
+
+    @extend_schema(
+        operation_id="create_response",
+        request=ResponseSerializer,
+        responses={(200, "application/json"): OpenApiTypes.OBJECT,
+                   (200, "text/event-stream"): OpenApiTypes.STR},
+    )  # fmt: skip
+    def post(self, request: Request) -> HttpResponseBase:
+        return _answer(request, *read_response(request))
 
 
 class ModelsView(OpenAIView):

@@ -16,8 +16,10 @@ from inference.openai_api import answers
 from inference.presence import WorkerReport, announce
 from tests.conftest import MODEL, Caller
 
-WORDS = ["user", "assistant", "tool", "text", "function", "required", "auto", "json_schema", "$ref"]
+WORDS = ["user", "assistant", "tool", "text", "function", "required", "auto", "json_schema", "$ref",
+         "input_text", "output_text", "function_call", "function_call_output", "message"]  # fmt: skip
 KEYS = [
+    "call_id", "output", "format", "annotations",
     "role", "content", "name", "tool_calls", "tool_call_id", "type", "text", "function", "id",
     "arguments", "parameters", "strict", "json_schema", "schema", "include_usage", "$ref",
 ]  # fmt: skip
@@ -25,7 +27,7 @@ FIELDS = [
     "messages", "prompt", "max_tokens", "max_completion_tokens", "temperature", "top_p", "n", "stop",
     "seed", "logit_bias", "logprobs", "top_logprobs", "response_format", "stream",
     "stream_options", "tools", "tool_choice", "user", "top_k", "min_p", "min_tokens", "ignore_eos",
-    "echo",
+    "echo", "input", "text", "instructions",
 ]  # fmt: skip
 LEAVES = (
     st.none() | st.booleans() | st.integers(-(10**20), 10**20) | st.floats()
@@ -42,12 +44,17 @@ TURN = st.fixed_dictionaries(
     {"role": st.sampled_from(["user", "assistant", "tool", "system"])},
     optional={"content": JSON, "name": JSON, "tool_calls": JSON, "tool_call_id": JSON},
 )
+ITEM = st.fixed_dictionaries(
+    {"type": st.sampled_from(["message", "function_call", "function_call_output"])},
+    optional={"role": st.just("user"), "content": JSON, "call_id": JSON, "name": JSON,
+              "arguments": JSON, "output": JSON, "id": JSON},
+)  # fmt: skip
 FUNCTION = st.fixed_dictionaries(
     {"name": st.sampled_from(["f", "g"])}, optional={"parameters": JSON, "description": JSON}
 )
 TOOL = st.fixed_dictionaries({"type": st.just("function"), "function": FUNCTION})
 BODY = st.fixed_dictionaries(
-    {"messages": st.just([{"role": "user", "content": "x"}]) | st.lists(TURN, max_size=3) | JSON},
+    {"messages": st.just([{"role": "user", "content": "x"}]) | st.lists(TURN | ITEM, max_size=3) | JSON},
     optional={"tools": st.lists(TOOL, max_size=2) | JSON,
               "tool_choice": st.sampled_from(["none", "required"]) | JSON},
 )  # fmt: skip
@@ -64,7 +71,7 @@ def no_waiting(redis_client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(answers, "stream", give)
 
 
-@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions"])
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions", "/v1/responses"])
 def test_any_body_is_served_or_refused(
     member: Caller, model: Any, redis_client: Any, path: str
 ) -> None:
@@ -82,6 +89,8 @@ def test_any_body_is_served_or_refused(
         announce(redis_client, WorkerReport("w", "1", 1, "here", 0.0, 0, 8))
         if path == "/v1/completions":
             body = {"prompt": "x"}
+        elif path == "/v1/responses":
+            body = body | {"input": body.pop("messages")}
         response = member.post(path, json.dumps({"model": MODEL, **body, **more}))
         seen.add(response.status_code)
         assert response.status_code in (200, 400), response.content
