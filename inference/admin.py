@@ -10,7 +10,7 @@ from django.template.defaultfilters import filesizeformat
 
 from inference.load_options import LoadOptions
 from inference.model_control import change_model, load_model, unload_model
-from inference.models import InferenceJob, Model
+from inference.models import Batch, InferenceJob, Model
 from inference.status import describe_models
 from llamagpu.http.model_admin import PortalModelAdmin, ReadOnlyModelAdmin
 
@@ -186,3 +186,24 @@ def _described(row: Model) -> dict[str, Any]:
         (found,) = describe_models([row])
         row.described = found  # type: ignore[attr-defined]
     return found
+
+
+@admin.register(Batch)
+class BatchAdmin(ReadOnlyModelAdmin):
+    """How far each is follows from its jobs; what it asked is the owner's."""
+
+    list_display = ["id", "owner", "model", "is_async", "created_at", "deadline_at", "cancelled_at"]
+    list_filter = ["model", "is_async"]
+    search_fields = ["id", "request_id", "owner__username"]
+    list_select_related = ["owner", "model"]
+    fields = [
+        "id",
+        "request_id",
+        "owner",
+        "api_key",
+        "model",
+        "is_async",
+        "created_at",
+        "deadline_at",
+        "cancelled_at",
+    ]

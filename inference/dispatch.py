@@ -5,6 +5,9 @@ The message may be lost or come twice: the job row is the truth, the reaper ring
 
 from __future__ import annotations
 
+import uuid
+from collections.abc import Sequence
+
 from kombu.exceptions import OperationalError
 
 from inference.protocol import GenerationJob
@@ -12,6 +15,7 @@ from inference.wire import to_builtins
 from llamagpu.celery import app
 
 TASK_NAME = "inference.generate"
+MANY_TASK_NAME = "inference.generate_many"
 QUEUE = "inference"
 
 
@@ -24,6 +28,19 @@ def ring(job: GenerationJob) -> None:
     try:
         app.send_task(
             TASK_NAME, args=[to_builtins(job)], task_id=f"{job.job_id}.{job.attempt}", queue=QUEUE
+        )
+    except (OperationalError, OSError) as error:
+        raise BrokerUnavailableError(str(error)) from error
+
+
+def ring_many(job_ids: Sequence[str]) -> None:
+    """Publish one message for all these jobs, which are read from their rows.
+
+    Raises BrokerUnavailableError.
+    """
+    try:
+        app.send_task(
+            MANY_TASK_NAME, args=[list(job_ids)], task_id=f"batch.{uuid.uuid4()}", queue=QUEUE
         )
     except (OperationalError, OSError) as error:
         raise BrokerUnavailableError(str(error)) from error

@@ -218,3 +218,7 @@ class JobAttempt(models.Model):
 
     def __str__(self) -> str:
         return f"attempt {self.number} of {self.job_id}"
+
+
+# Their own file, for its length; they name the tables above.
+from inference.batch_models import Batch, BatchItem  # noqa: E402, F401

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 
 import redis
 from django.utils import timezone
@@ -76,18 +77,31 @@ def reserve(claim: JobClaim) -> None:
     Raises AppError RATE_LIMIT_EXCEEDED for too many jobs at once, QUOTA_EXCEEDED for tokens that a
     quota does not hold any more.
     """
-    policies = claim.policies
+    reserve_all([claim])
+
+
+def reserve_all(claims: Sequence[JobClaim]) -> None:
+    """As `reserve`, for jobs of one user, key and model together: all of them fit, or none."""
+    if not claims:
+        return
+    first = claims[0]
+    policies = first.policies
     limits = [limit for name in QUOTAS for limit in policies.limits(name) if limit.is_finite]
     if limits:
-        _lock(claim, policies, limits)
-        _check(claim, limits)
-    TokenReservation.objects.create(
-        job_id=claim.job_id,
-        user=claim.user,
-        api_key=claim.api_key,
-        role_slug=claim.user.role.slug,
-        model_slug=claim.model_slug,
-        tokens=claim.tokens,
+        _lock(first, policies, limits)
+        whole = replace(first, tokens=sum(claim.tokens for claim in claims))
+        _check(whole, limits, num_jobs=len(claims))
+    role_slug = first.user.role.slug
+    TokenReservation.objects.bulk_create(
+        TokenReservation(
+            job_id=claim.job_id,
+            user=claim.user,
+            api_key=claim.api_key,
+            role_slug=role_slug,
+            model_slug=claim.model_slug,
+            tokens=claim.tokens,
+        )
+        for claim in claims
     )
 
 
@@ -107,7 +121,7 @@ def _lock(claim: JobClaim, policies: Policies, limits: Sequence[Limit]) -> None:
         list(locked.order_by("pk").values("pk"))
 
 
-def _check(claim: JobClaim, limits: Sequence[Limit]) -> None:
+def _check(claim: JobClaim, limits: Sequence[Limit], num_jobs: int) -> None:
     now = timezone.now()
     kinds = list(dict.fromkeys(limit.subject for limit in limits))
     accounts = [claim.account(kind) for kind in kinds]
@@ -115,7 +129,7 @@ def _check(claim: JobClaim, limits: Sequence[Limit]) -> None:
     for limit in limits:
         balance: Balance = balances[limit.subject]
         if limit.name == "concurrent_jobs":
-            if balance.jobs >= limit.value:
+            if balance.jobs + num_jobs > limit.value:
                 raise refuse_jobs(limit, balance.jobs)
             continue
         used = balance.used_today if "daily" in limit.name else balance.used_this_month

@@ -1,5 +1,6 @@
 from django.urls import path
 
+from inference.api.batch_views import BatchesView, BatchInferView, BatchView, awaiting_batch
 from inference.api.model_views import (
     ModelLoadView,
     ModelProgressView,
@@ -12,6 +13,9 @@ from inference.api.views import InferView, StreamInferView, awaiting
 urlpatterns = [
     path("infer", awaiting(InferView.as_view()), name="infer"),
     path("stream_infer", StreamInferView.as_view(), name="stream-infer"),
+    path("batch_infer", awaiting_batch(BatchInferView.as_view()), name="batch-infer"),
+    path("batches", BatchesView.as_view(), name="batches"),
+    path("batches/<uuid:batch_id>", BatchView.as_view(), name="batch"),
     path("models", ModelsView.as_view(), name="models"),
     path("models/<str:slug>", ModelView.as_view(), name="model"),
     path("models/<str:slug>/load", ModelLoadView.as_view(), name="model-load"),

@@ -108,21 +108,44 @@ class JobRunner:
 
     def run(self, job: GenerationJob) -> None:
         """Run one job to its end. A message for a job that runs elsewhere or has ended does nothing."""
+        if self.accept(job):
+            self.finish(job.job_id)
+
+    def accept(self, job: GenerationJob) -> bool:
+        """Take a job that `finish` will run, so that nobody else does. Raises RedisError.
+
+        False for one that runs elsewhere or has ended.
+        """
         claim = self._leases.claim(job)
         if claim is not Claim.GRANTED:
             logger.info("job %s: message ignored, the job is %s", job.job_id, claim)
-            return
-        run = _Run(job)
+            return False
         with self._lock:
-            self._runs[job.job_id] = run
+            self._runs[job.job_id] = _Run(job)
+        return True
+
+    def finish(self, job_id: str) -> None:
+        """Run a job that was accepted to its end; a worker that drains leaves it for the next one."""
+        run = self._find(job_id)
+        if run is None:
+            return
+        if self._is_draining or run.is_lost:
+            self.give_back(job_id)
+            return
         try:
             self._run_claimed(run)
         except Exception:  # nothing may escape into Celery: the caller waits for an end
-            logger.exception("job %s: unforeseen failure", job.job_id)
+            logger.exception("job %s: unforeseen failure", job_id)
             self._fail(run, ErrorCode.INTERNAL_ERROR, "The worker met an unexpected condition.")
         finally:
             with self._lock:
-                self._runs.pop(job.job_id, None)
+                self._runs.pop(job_id, None)
+
+    def give_back(self, job_id: str) -> None:
+        """Let go of an accepted job that was not begun: the reaper finds it."""
+        with self._lock:
+            self._runs.pop(job_id, None)
+        self._leases.release(job_id)
 
     # -------------------------------------------------------------- one job
 

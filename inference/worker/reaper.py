@@ -77,7 +77,8 @@ class Reaper:
             InferenceJob.objects.live()
             .filter(created_at__lt=timezone.now() - _YOUNG)
             .select_related("model")
-            .order_by("created_at")[:_MAX_ROWS]
+            # A long batch must not hide the calls for which somebody waits.
+            .order_by("-priority", "created_at")[:_MAX_ROWS]
         )
         if not rows:
             return 0

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import secrets
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 from celery.signals import (
@@ -19,6 +20,7 @@ from celery.signals import (
 from django.conf import settings
 
 from inference.protocol import GenerationJob
+from inference.worker.batch_lane import BatchLane
 from inference.worker.engine_pool import EnginePool
 from inference.worker.generation import JobRunner
 from inference.worker.heartbeat import Heartbeat
@@ -42,6 +44,7 @@ class WorkerRuntime:
         instance = secrets.token_hex(6)
         self._engines = EnginePool(order_for, memory_limit=current().max_memory_bytes)
         self._runner = JobRunner(client, name, instance, self._engines, Pipeline())
+        self._batches = BatchLane(self._runner, current().num_slots)
         self._reconciler = Reconciler(client, self._engines)
         self._heartbeat = Heartbeat(
             client,
@@ -62,8 +65,13 @@ class WorkerRuntime:
     def run(self, job: GenerationJob) -> None:
         self._runner.run(job)
 
+    def run_many(self, job_ids: Sequence[str]) -> None:
+        """Take the jobs of a batch and come back before they have run."""
+        self._batches.take(job_ids)
+
     def drain(self) -> None:
         """Stop taking jobs, let running ones end for a few seconds, end the engines."""
+        self._batches.drain()
         self._runner.drain()
         self._reconciler.close(_CLOSE_TIMEOUT)
         self._heartbeat.close(_CLOSE_TIMEOUT)

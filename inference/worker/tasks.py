@@ -7,7 +7,7 @@ from typing import Any
 
 from celery import shared_task
 
-from inference.dispatch import TASK_NAME
+from inference.dispatch import MANY_TASK_NAME, TASK_NAME
 from inference.protocol import GenerationJob
 from inference.wire import WireError, from_builtins
 from inference.worker.runtime import current_runtime
@@ -24,3 +24,9 @@ def generate(fields: dict[str, Any]) -> None:
         logger.error("a message was dropped: %s", error)
         return
     current_runtime().run(job)
+
+
+@shared_task(name=MANY_TASK_NAME)
+def generate_many(job_ids: list[str]) -> None:
+    """Take a batch's jobs, which are read from their rows. What is not taken is found by the reaper."""
+    current_runtime().run_many(job_ids)

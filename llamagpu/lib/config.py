@@ -38,6 +38,7 @@ class LlamaConfig:
     max_input_chars: int
     max_new_tokens: int
     max_queue: int
+    max_batch_inputs: int
     job_timeout: int
     num_slots: int
     max_model_len: int

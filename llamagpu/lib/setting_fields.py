@@ -94,6 +94,8 @@ SETTING_FIELDS: tuple[SettingField, ...] = (
                  "highest max_tokens of a request"),
     SettingField("max_queue", "LLAMA_MAX_QUEUE", Whole(256, 1, 100_000), LIVE, REQUESTS,
                  "requests that may wait before new ones get 429"),
+    SettingField("max_batch_inputs", "LLAMA_MAX_BATCH_INPUTS", Whole(512, 1, 10_000), LIVE, REQUESTS,
+                 "highest number of inputs of a batch"),
     SettingField("job_timeout", "LLAMA_JOB_TIMEOUT", Whole(300, 1, 1500), LIVE, REQUESTS,
                  "seconds that a request may take; the highest timeout of a request"),
     SettingField("rate_inference", "LLAMA_RATE_INFERENCE", _limit(100), LIVE, LIMITS,

@@ -19,6 +19,7 @@ OURS = {"accounts", "monitoring", "inference", "plugins_app"}
 WITHOUT_PAGE = {
     "audithead",
     "auditverification",
+    "batchitem",
     "idempotentcall",
     "jobattempt",
 }

@@ -1,0 +1,34 @@
+"""Reads of batches. Each read for a caller starts with `visible_to(user)`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.db import models
+from django.db.models import Count, Q
+
+from inference.states import JobState
+from llamagpu.http.permissions import Action, Resource
+
+if TYPE_CHECKING:
+    from inference.batch_models import Batch  # noqa: F401  named in annotations below
+
+
+class BatchQuerySet(models.QuerySet["Batch"]):
+    def visible_to(self, user: Any) -> BatchQuerySet:
+        """One's own batches; those of everybody for who may write the system configuration."""
+        if user.can(Resource.SYSTEM_CONFIG, Action.WRITE):
+            return self
+        return self.filter(owner=user)
+
+    def with_counts(self) -> BatchQuerySet:
+        """Each with `num_items`, `num_refused` and, by state of their jobs, `num_queued` and so on."""
+        by_state = {
+            f"num_{state.value}": Count("items", filter=Q(items__job__state=state.value))
+            for state in JobState
+        }
+        return self.annotate(
+            num_items=Count("items"),
+            num_refused=Count("items", filter=~Q(items__error_code="")),
+            **by_state,
+        )

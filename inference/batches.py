@@ -1,0 +1,235 @@
+"""Writes of batches: many jobs in one transaction, rung for with few messages, ended together.
+
+A batch is let in or refused as a whole: tokens and jobs of all its items must fit the limits. What is
+wrong with a single input is that input's affair and stands in its row.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import redis
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+
+from accounts.job_claims import JobClaim
+from accounts.services import quotas
+from inference import wire
+from inference.dispatch import BrokerUnavailableError, ring_many
+from inference.models import Batch, BatchItem, InferenceJob, Model
+from inference.presence import WorkerReport
+from inference.protocol import ErrorEvent, Prompt, SamplingParams
+from inference.services import PromptTokens, published_usage, settle_jobs, settlement_of
+from inference.stream import JobKeys
+from llamagpu.http.errors import AppError
+from llamagpu.lib.error_codes import ErrorCode
+from llamagpu.lib.redis_client import sync_client
+from monitoring.configuration import current
+
+logger = logging.getLogger(__name__)
+
+#: Most jobs that one message names: a worker that dies with one loses no more of a batch.
+MAX_CHUNK = 128
+_CANCEL_LIFETIME = 3600
+_MAX_ERROR_LENGTH = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """An input that can be run."""
+
+    prompt: Prompt
+    params: SamplingParams
+    tokens: PromptTokens
+
+    @property
+    def most_tokens(self) -> int:
+        return self.tokens.most + self.params.max_tokens * self.params.n
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One input of a batch with the caller's name for it, or why it cannot be run."""
+
+    custom_id: str
+    outcome: Work | AppError
+
+
+def submit_batch(
+    *,
+    owner: Any,
+    api_key: Any,
+    model: Model,
+    entries: Sequence[Entry],
+    priority: int,
+    timeout: float,
+    request_id: str,
+    is_async: bool,
+    workers: Sequence[WorkerReport],
+) -> Batch:
+    """Set the tokens of all items aside and write all rows, in one transaction; then ring.
+
+    Raises AppError RATE_LIMIT_EXCEEDED and QUOTA_EXCEEDED, with nothing written, and
+    BACKEND_UNAVAILABLE when the broker is away; the jobs' rows then say so.
+    """
+    now = timezone.now()
+    claims = {
+        place: JobClaim(uuid.uuid4(), owner, api_key, model.slug, entry.outcome.most_tokens)
+        for place, entry in enumerate(entries)
+        if isinstance(entry.outcome, Work)
+    }
+    batch = Batch(
+        owner=owner,
+        api_key=api_key,
+        model=model,
+        request_id=request_id,
+        is_async=is_async,
+        created_at=now,
+        deadline_at=now + timedelta(seconds=timeout),
+    )
+    _reserve_minute(list(claims.values()))
+    try:
+        with transaction.atomic():
+            quotas.reserve_all(list(claims.values()))
+            batch.save(force_insert=True)
+            _write_rows(batch, entries, claims, priority)
+    except Exception:
+        for claim in claims.values():
+            quotas.release_minute(claim)
+        raise
+    _ring_or_settle([str(claim.job_id) for claim in claims.values()], workers)
+    return batch
+
+
+def _reserve_minute(claims: Sequence[JobClaim]) -> None:
+    """All or none. Raises AppError RATE_LIMIT_EXCEEDED and BACKEND_UNAVAILABLE."""
+    for number, claim in enumerate(claims):
+        try:
+            quotas.reserve_minute(claim)
+        except Exception:
+            for counted in claims[:number]:
+                quotas.release_minute(counted)
+            raise
+
+
+def _write_rows(
+    batch: Batch, entries: Sequence[Entry], claims: Mapping[int, JobClaim], priority: int
+) -> None:
+    jobs = {
+        place: _job_of(batch, entry.outcome, claims[place], priority)
+        for place, entry in enumerate(entries)
+        if isinstance(entry.outcome, Work)
+    }
+    InferenceJob.objects.bulk_create(jobs.values())
+    BatchItem.objects.bulk_create(
+        _item_of(batch, place, entry, jobs.get(place)) for place, entry in enumerate(entries)
+    )
+
+
+def _job_of(batch: Batch, work: Work, claim: JobClaim, priority: int) -> InferenceJob:
+    return InferenceJob(
+        id=claim.job_id,
+        owner=batch.owner,
+        api_key=batch.api_key,
+        model=batch.model,
+        request_id=batch.request_id,
+        priority=priority,
+        prompt=wire.to_builtins(work.prompt),
+        params=wire.to_builtins(work.params),
+        prompt_tokens=work.tokens.counted,
+        created_at=batch.created_at,
+        deadline_at=batch.deadline_at,
+    )
+
+
+def _item_of(batch: Batch, place: int, entry: Entry, job: InferenceJob | None) -> BatchItem:
+    item = BatchItem(batch=batch, position=place, custom_id=entry.custom_id, job=job)
+    if isinstance(entry.outcome, AppError):
+        item.error_code = str(entry.outcome.code)
+        item.error_message = entry.outcome.message[:_MAX_ERROR_LENGTH]
+    return item
+
+
+def chunks_of(job_ids: Sequence[str], workers: Sequence[WorkerReport]) -> list[list[str]]:
+    """One message's jobs each: an equal share for each worker, within what is sensible.
+
+    A share is no smaller than what an engine runs at once.
+    """
+    share = -(-len(job_ids) // max(1, len(workers)))
+    size = max(min(current().num_slots, MAX_CHUNK), min(share, MAX_CHUNK))
+    return [list(job_ids[start : start + size]) for start in range(0, len(job_ids), size)]
+
+
+def _ring_or_settle(job_ids: Sequence[str], workers: Sequence[WorkerReport]) -> None:
+    try:
+        for chunk in chunks_of(job_ids, workers):
+            ring_many(chunk)
+    except BrokerUnavailableError as error:
+        logger.warning("a batch could not be queued: %s", error)
+        refusal = AppError(
+            ErrorCode.BACKEND_UNAVAILABLE, "The message broker does not answer.", retry_after=5
+        )
+        event = ErrorEvent(refusal.code, refusal.message)
+        settle_jobs([settlement_of(job_id, 1, event) for job_id in job_ids])
+        raise refusal from error
+
+
+def cancel_batch(*, batch: Batch) -> None:
+    """End what has not ended: at once what no worker has begun, the rest within about a second.
+
+    A batch that has ended stays as it is. Raises AppError BACKEND_UNAVAILABLE where Redis is away.
+    """
+    live = _live_jobs(batch)
+    if not live:
+        return
+    try:
+        _mark(live)
+    except redis.RedisError as error:
+        raise AppError(
+            ErrorCode.BACKEND_UNAVAILABLE, "The message broker does not answer.", retry_after=5
+        ) from error
+    _note_cancelled(batch, timezone.now())
+    _settle(
+        [row for row in live if not row.started_at], ErrorCode.CANCELLED, "The job was cancelled."
+    )
+
+
+def abandon_batch(*, batch: Batch, code: ErrorCode, message: str) -> None:
+    """End, from the web process, what no worker looks after any more."""
+    live = _live_jobs(batch)
+    try:
+        _mark(live)
+    except redis.RedisError as error:
+        logger.warning("batch %s: no cancel marks could be set: %s", batch.pk, error)
+    _settle(live, code, message)
+
+
+def _live_jobs(batch: Batch) -> list[InferenceJob]:
+    return list(InferenceJob.objects.live().filter(batch_item__batch=batch).order_by())
+
+
+def _note_cancelled(batch: Batch, now: datetime) -> None:
+    Batch.objects.filter(pk=batch.pk, cancelled_at=None).update(cancelled_at=now)
+
+
+def _mark(jobs: Sequence[InferenceJob]) -> None:
+    """Tell the workers. Raises RedisError."""
+    pipeline = sync_client(settings.REDIS_URL).pipeline(transaction=False)
+    for row in jobs:
+        pipeline.set(JobKeys(str(row.pk)).cancel, b"1", ex=_CANCEL_LIFETIME)
+    pipeline.execute()
+
+
+def _settle(jobs: Sequence[InferenceJob], code: ErrorCode, message: str) -> None:
+    settle_jobs(
+        [
+            settlement_of(str(row.pk), row.attempt, ErrorEvent(code, message, published_usage(row)))
+            for row in jobs
+        ]
+    )
