@@ -17,6 +17,7 @@ class SchemaView(SpectacularAPIView):
 class DocsView(SpectacularSwaggerSplitView):
     access = _OPEN
     url_name = "schema"
+    template_name = "llamagpu/api_docs.html"
 
 
 def without_alias(endpoints: list[tuple[str, Any, str, Any]]) -> list[tuple[str, Any, str, Any]]:

@@ -7,6 +7,7 @@ import tomllib
 
 import pytest
 
+from llamagpu.lib.setting_fields import SETTING_FIELDS, Applies
 from llamagpu.lib.version import VERSION
 from tests.architecture.test_files import PACKAGES, ROOT, tracked
 
@@ -29,6 +30,13 @@ def test_every_setting_is_documented_and_no_other_one() -> None:
         re.findall(r"`((?:LLAMA|DJANGO)_[A-Z_]+|DATABASE_URL|REDIS_URL)`", read("docs/settings.md"))
     )
     assert {name for name in documented if not name.endswith("_FILE")} == settings_in_the_code()
+
+
+def test_the_settings_page_says_what_waits_for_a_restart() -> None:
+    _, _, after = read("docs/settings.md").partition("from the worker's next start on:")
+    named = re.findall(r"`(LLAMA_[A-Z_]+)`", after.partition("\n\n")[0])
+    waiting = [field.variable for field in SETTING_FIELDS if field.applies is Applies.RESTART]
+    assert sorted(named) == sorted(waiting)
 
 
 @pytest.mark.parametrize("document", ["README.md", "docs/architecture.md"])
