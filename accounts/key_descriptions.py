@@ -19,6 +19,7 @@ def describe_key(key: ApiKey) -> dict[str, Any]:
         "scopes": key.scopes,
         "allowed_models": key.allowed_models,
         "allowed_ips": key.allowed_ips,
+        "retention": key.retention or None,
         "created_at": _time(key.created_at),
         "expires_at": _time(key.expires_at),
         "revoked_at": _time(key.revoked_at),

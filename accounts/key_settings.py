@@ -11,9 +11,11 @@ from typing import Any, NoReturn
 from django.utils import timezone
 
 from accounts.models import ApiKey, User
+from accounts.retention import check_retention
 from llamagpu.http.errors import AppError
 from llamagpu.http.permissions import Action, Resource, Scope
 from llamagpu.lib.error_codes import ErrorCode
+from llamagpu.lib.retention import Retention
 
 MAX_NAME_LENGTH = 100
 MAX_ENTRIES = 64
@@ -37,8 +39,8 @@ _SLUG = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}")
 def check_settings(owner: User, values: Mapping[str, Any]) -> dict[str, Any]:
     """The given settings of a key in the form that is stored; those not given are absent.
 
-    Known are name, scopes, allowed_models, allowed_ips and expires_at. Raises AppError INVALID_INPUT
-    that names the field.
+    Known are name, scopes, allowed_models, allowed_ips, retention and expires_at. Raises AppError
+    INVALID_INPUT that names the field.
     """
     checked: dict[str, Any] = {}
     for field, value in values.items():
@@ -50,6 +52,8 @@ def check_settings(owner: User, values: Mapping[str, Any]) -> dict[str, Any]:
             checked[field] = _models(value)
         elif field == "allowed_ips":
             checked[field] = _networks(value)
+        elif field == "retention":
+            checked[field] = _retention(value)
         elif field == "expires_at":
             checked[field] = _expiry(value)
         else:
@@ -75,6 +79,9 @@ def check_within(settings: Mapping[str, Any], bound: ApiKey) -> None:
         settings["allowed_ips"] and all(_lies_in(ip, bound) for ip in settings["allowed_ips"])
     ):
         _deny("allowed_ips", "beyond those of the key that asks")
+    wanted = Retention.parse(settings["retention"] or "full")
+    if wanted != wanted.or_stricter(Retention.parse(bound.retention or "full")):
+        _deny("retention", "beyond that of the key that asks")
     expires_at = settings["expires_at"]
     if bound.expires_at is not None and (expires_at is None or expires_at > bound.expires_at):
         _deny("expires_at", "later than that of the key that asks")
@@ -156,6 +163,12 @@ def _expiry(value: Any) -> datetime | None:
     if value <= timezone.now():
         _refuse("expires_at", "must lie in the future")
     return value
+
+
+def _retention(value: Any) -> str:
+    if not isinstance(value, str):
+        _refuse("retention", "must be a string")
+    return str(check_retention(value)) if value else ""
 
 
 def _strings(field: str, value: Any) -> list[str]:

@@ -46,5 +46,9 @@ class InferenceJobQuerySet(models.QuerySet["InferenceJob"]):
     def finished_since(self, moment: datetime) -> InferenceJobQuerySet:
         return self.filter(finished_at__gte=moment)
 
+    def content_due(self, moment: datetime) -> InferenceJobQuerySet:
+        """Those whose texts are not to be kept beyond `moment`, oldest first."""
+        return self.filter(content_until__lte=moment).order_by("content_until")
+
     def succeeded(self) -> InferenceJobQuerySet:
         return self.filter(state=JobState.SUCCEEDED)

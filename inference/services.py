@@ -18,6 +18,7 @@ from accounts.job_claims import JobClaim
 from accounts.services import metering, quotas
 from inference import wire
 from inference.dispatch import BrokerUnavailableError, ring
+from inference.job_contents import kept_until, policies_of
 from inference.models import InferenceJob, Model
 from inference.protocol import (
     DoneEvent,
@@ -33,6 +34,7 @@ from inference.stream import JobKeys, published_tokens
 from llamagpu.http.errors import AppError
 from llamagpu.lib.error_codes import ErrorCode
 from llamagpu.lib.redis_client import sync_client
+from llamagpu.lib.retention import FOR_EVER
 
 logger = logging.getLogger(__name__)
 
@@ -208,7 +210,9 @@ def settle_jobs(settlements: Sequence[Settlement]) -> list[str]:
     Returns the ids that this call has settled.
     """
     settled: dict[uuid.UUID, Settlement] = {}
+    policies = policies_of(uuid.UUID(item.job_id) for item in settlements)
     for item in settlements:
+        policy = policies.get(uuid.UUID(item.job_id), FOR_EVER)
         timings = item.timings
         changed = InferenceJob.objects.filter(
             pk=uuid.UUID(item.job_id), state__in=sources_of(item.state), attempt__lte=item.attempt
@@ -228,6 +232,8 @@ def settle_jobs(settlements: Sequence[Settlement]) -> list[str]:
             error_code=item.error_code or "",
             error_message=item.error_message[:_MAX_ERROR_LENGTH],
             backend=item.backend,
+            retention=str(policy),
+            content_until=kept_until(policy, item.finished_at),
         )
         if changed:
             settled[uuid.UUID(item.job_id)] = item

@@ -15,7 +15,7 @@ from accounts.services.api_keys import change_api_key, create_api_key, revoke_ap
 from llamagpu.http.model_admin import PortalModelAdmin
 from llamagpu.http.permissions import Scope
 
-_SETTINGS = ["name", "scopes", "allowed_models", "allowed_ips", "expires_at"]
+_SETTINGS = ["name", "scopes", "allowed_models", "allowed_ips", "retention", "expires_at"]
 
 
 class LinesField(forms.CharField):

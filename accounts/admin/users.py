@@ -77,6 +77,7 @@ class UserAdmin(PortalModelAdmin):
         return [
             (None, {"fields": ["username", "role", "is_active"]}),
             ("Person", {"fields": _NAMES}),
+            ("Jobs", {"fields": ["retention"]}),
             ("Dates", {"fields": ["last_login", "date_joined"]}),
         ]
 
@@ -88,6 +89,7 @@ class UserAdmin(PortalModelAdmin):
         actor: Any = request.user
         values = {name: getattr(obj, name) for name in _NAMES} | {"role": obj.role.slug}
         if change:
+            values["retention"] = obj.retention
             change_user(actor=actor, user=obj, is_active=obj.is_active, **values)
             return
         made = create_user(

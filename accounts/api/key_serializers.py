@@ -24,6 +24,7 @@ class ChangeKeySerializer(StrictSerializer):
     scopes = _texts(32)
     allowed_models = _texts(128)
     allowed_ips = _texts(64)
+    retention = TextField(required=False, allow_blank=True, max_length=8)
     expires_at = serializers.DateTimeField(
         required=False, allow_null=True, help_text="RFC 3339, in the future; null is never"
     )

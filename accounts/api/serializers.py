@@ -32,6 +32,7 @@ class UserChangeSerializer(ProfileSerializer):
 
     role = TextField(required=False, max_length=32)
     is_active = FlagField(required=False)
+    retention = TextField(required=False, allow_blank=True, max_length=8)
     password = TextField(required=False, max_length=_MAX_PASSWORD)
 
 

@@ -84,6 +84,7 @@ def shape_user(user: User) -> dict[str, Any]:
         "first_name": user.first_name,
         "last_name": user.last_name,
         "is_active": user.is_active,
+        "retention": user.retention or None,
         "created_at": user.date_joined.isoformat(),
         "last_login_at": user.last_login.isoformat() if user.last_login else None,
     }

@@ -27,6 +27,12 @@ class ApiKey(models.Model):
     allowed_ips = models.JSONField(
         default=list, blank=True, help_text="addresses or networks, such as 10.0.0.0/8"
     )
+    retention = models.CharField(
+        max_length=8,
+        blank=True,
+        help_text="what is kept of its jobs after their end, where that is less than the owner's: "
+        "30d and so on, hash, none; empty: as for the owner",
+    )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     expires_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True)

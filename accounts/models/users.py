@@ -65,6 +65,13 @@ class User(AbstractUser):
         default=0, editable=False, help_text="raised to end all sessions of this user"
     )
 
+    retention = models.CharField(
+        max_length=8,
+        blank=True,
+        help_text="what is kept of jobs after their end: full, 30d and so on, hash, none; "
+        "empty: as the system configuration says",
+    )
+
     objects: ClassVar[RoleUserManager] = RoleUserManager()
 
     @property

@@ -27,7 +27,7 @@ from monitoring.audit_actions import AuditAction
 DEFAULT_GRACE = timedelta(hours=24)
 MAX_GRACE = timedelta(days=30)
 
-_SETTINGS = ("name", "scopes", "allowed_models", "allowed_ips", "expires_at")
+_SETTINGS = ("name", "scopes", "allowed_models", "allowed_ips", "retention", "expires_at")
 
 
 @transaction.atomic
@@ -39,6 +39,7 @@ def create_api_key(
     scopes: Sequence[str] = (),
     allowed_models: Sequence[str] = (),
     allowed_ips: Sequence[str] = (),
+    retention: str = "",
     expires_at: datetime | None = None,
     acting_key: ApiKey | None = None,
 ) -> tuple[ApiKey, KeyText]:
@@ -55,6 +56,7 @@ def create_api_key(
             "scopes": scopes,
             "allowed_models": allowed_models,
             "allowed_ips": allowed_ips,
+            "retention": retention,
             "expires_at": expires_at,
         },
     )
@@ -80,7 +82,7 @@ def change_api_key(
     changes: Mapping[str, Any],
     acting_key: ApiKey | None = None,
 ) -> ApiKey:
-    """The key with `changes` to name, scopes, allowed_models, allowed_ips or expires_at.
+    """The key with `changes` to name, scopes, allowed_models, allowed_ips, retention or expires_at.
 
     What is not named stays. Raises AppError as `create_api_key` does, and CONFLICT for a key that
     has ended.

@@ -13,6 +13,7 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 
 from accounts.models import ADMIN_ROLE, Role, User
+from accounts.retention import check_retention
 from accounts.services.authority import require_authority
 from llamagpu.http.errors import AppError
 from llamagpu.lib.error_codes import ErrorCode
@@ -80,6 +81,7 @@ def change_user(
     first_name: str | None = None,
     last_name: str | None = None,
     is_active: bool | None = None,
+    retention: str | None = None,
     password: str | None = None,
 ) -> User:
     """Changes what is given and leaves the rest. Deactivation and a new password end all sessions.
@@ -108,6 +110,8 @@ def change_user(
         "first_name": first_name,
         "last_name": last_name,
     }
+    if retention is not None:
+        given["retention"] = str(check_retention(retention)) if retention else ""
     for name, value in given.items():
         if value is not None:
             setattr(row, name, value)
@@ -166,7 +170,11 @@ def lock_admin_role() -> Role:
 def describe_user(user: User) -> dict[str, Any]:
     """What the audit log keeps of a user."""
     fields: dict[str, Any] = {name: getattr(user, name) for name in _FIELDS}
-    return fields | {"role": user.role.slug, "is_active": user.is_active}
+    return fields | {
+        "retention": user.retention,
+        "role": user.role.slug,
+        "is_active": user.is_active,
+    }
 
 
 def _locked(user: User) -> User:

@@ -27,6 +27,7 @@ from inference.worker.heartbeat import Heartbeat
 from inference.worker.load_orders import order_for
 from inference.worker.reaper import Reaper
 from inference.worker.reconciler import Reconciler
+from inference.worker.sweeper import Sweeper
 from llamagpu.lib.redis_client import sync_client
 from monitoring.configuration import current, freeze
 from plugins_app.pipeline import Pipeline
@@ -55,11 +56,13 @@ class WorkerRuntime:
             generations=lambda: self._reconciler.generations,
         )
         self._reaper = Reaper(client)
+        self._sweeper = Sweeper()
 
     def start(self) -> None:
         """Report for duty, load what is wanted, look after forgotten jobs."""
         self._heartbeat.start()
         self._reaper.start()
+        self._sweeper.start()
         self._reconciler.start()
 
     def run(self, job: GenerationJob) -> None:
@@ -76,6 +79,7 @@ class WorkerRuntime:
         self._reconciler.close(_CLOSE_TIMEOUT)
         self._heartbeat.close(_CLOSE_TIMEOUT)
         self._reaper.close(_CLOSE_TIMEOUT)
+        self._sweeper.close(_CLOSE_TIMEOUT)
         self._engines.close(DRAIN_TIMEOUT)
 
     def close(self) -> None:

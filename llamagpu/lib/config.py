@@ -13,6 +13,7 @@ from pathlib import Path
 
 from llamagpu.lib.env import Env
 from llamagpu.lib.memory import MemoryLimit, total_bytes
+from llamagpu.lib.retention import Retention
 from llamagpu.lib.setting_fields import SETTING_FIELDS
 
 BUILT_IN_MODEL = "smollm2-135m-instruct"
@@ -40,6 +41,7 @@ class LlamaConfig:
     max_queue: int
     max_batch_inputs: int
     job_timeout: int
+    job_retention: Retention
     num_slots: int
     max_model_len: int
     max_memory: MemoryLimit

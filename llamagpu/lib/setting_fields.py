@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from llamagpu.lib.env import Env
-from llamagpu.lib.setting_kinds import Choice, Kind, Memory, Name, Numbers, Whole
+from llamagpu.lib.setting_kinds import Choice, Keeping, Kind, Memory, Name, Numbers, Whole
 
 
 class Applies(StrEnum):
@@ -98,6 +98,8 @@ SETTING_FIELDS: tuple[SettingField, ...] = (
                  "highest number of inputs of a batch"),
     SettingField("job_timeout", "LLAMA_JOB_TIMEOUT", Whole(300, 1, 1500), LIVE, REQUESTS,
                  "seconds that a request may take; the highest timeout of a request"),
+    SettingField("job_retention", "LLAMA_JOB_RETENTION", Keeping("full"), LIVE, REQUESTS,
+                 "what is kept of prompts and answers after the end: full, 30d and so on, hash, or none"),
     SettingField("rate_inference", "LLAMA_RATE_INFERENCE", _limit(100), LIVE, LIMITS,
                  "inference requests a minute and user; -1 is no limit"),
     SettingField("rate_batch", "LLAMA_RATE_BATCH", _limit(10), LIVE, LIMITS,

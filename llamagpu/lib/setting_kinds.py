@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from llamagpu.lib.env import Env, EnvError
+from llamagpu.lib.retention import Retention
 
 
 class Kind:
@@ -112,6 +113,27 @@ class Memory(Kind):
 
     def show(self, value: Any) -> str:
         return str(value.text)
+
+
+@dataclass(frozen=True, slots=True)
+class Keeping(Kind):
+    """What is kept of jobs that have ended, and for how long."""
+
+    default: str
+    type = "string"
+
+    def read(self, env: Env, name: str) -> Retention:
+        value = env.text(name, self.default)
+        try:
+            return Retention.parse(value)
+        except ValueError as error:
+            raise EnvError(f"{name}={value!r}: {error}") from error
+
+    def spell(self, value: Any) -> str:
+        return _text(value)
+
+    def show(self, value: Any) -> str:
+        return str(value)
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,7 @@ def test_making_a_key_is_audited_without_its_secret(member: Caller) -> None:
         "scopes": [],
         "allowed_models": [],
         "allowed_ips": [],
+        "retention": "",
         "expires_at": None,
     }
     text = " ".join(str(value) for value in AuditLog.objects.values().get(pk=row.pk).values())

@@ -106,6 +106,7 @@ OPEN: dict[str, Any] = {
     "scopes": [],
     "allowed_models": [],
     "allowed_ips": [],
+    "retention": "",
     "expires_at": None,
 }
 
@@ -143,3 +144,24 @@ def test_a_key_that_ends_hands_out_none_that_lives_longer() -> None:
 
 def test_an_open_key_hands_out_anything() -> None:
     check_within(OPEN, ApiKey())
+
+
+@pytest.mark.parametrize(
+    ("bound", "within", "beyond"),
+    [("30d", ["30d", "1d", "hash", "none"], ["", "31d", "full"]), ("none", ["none"], ["hash"])],
+)
+def test_a_key_hands_out_none_that_keeps_longer(
+    bound: str, within: list[str], beyond: list[str]
+) -> None:
+    key = ApiKey(retention=bound)
+    for policy in within:
+        check_within({**OPEN, "retention": policy}, key)
+    for policy in beyond:
+        with pytest.raises(AppError, match=r"^retention: "):
+            check_within({**OPEN, "retention": policy}, key)
+
+
+@pytest.mark.parametrize("policy", ["0d", "3651d", "ever", "30 d", "FULL", 7, None])
+def test_a_retention_that_is_none_is_refused_by_name(member: Caller, policy: Any) -> None:
+    with pytest.raises(AppError, match=r"^retention: "):
+        check_settings(member.user, {"retention": policy})

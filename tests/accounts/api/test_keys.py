@@ -69,6 +69,7 @@ def test_a_new_key_is_shown_once_and_works(member: Caller) -> None:
         "scopes": ["infer"],
         "allowed_models": ["smollm2-135m-instruct"],
         "allowed_ips": ["127.0.0.1"],
+        "retention": None,
         "created_at": body["api_key"]["created_at"],
         "expires_at": FUTURE,
         "revoked_at": None,
