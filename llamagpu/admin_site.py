@@ -15,7 +15,6 @@ from django.shortcuts import resolve_url
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 
-
 # Labels of apps that are no apps to people: how one signs in belongs to the account.
 _WITH_ACCOUNTS = ("axes", "otp_totp")
 

@@ -133,7 +133,9 @@ def test_children_see_the_address_of_the_command_line() -> None:
     web = web_spec(config, base_dir=Path("/srv"), host=EVERY_ADDRESS, port=8080)
     assert web.environment == {"LLAMA_HOST": EVERY_ADDRESS, "LLAMA_PORT": "8080"}
     assert "llamagpu.web_server" in web.command
-    assert "--proxy-headers" not in web.command, "it would believe the first address, the caller's own"
+    assert "--proxy-headers" not in web.command, (
+        "it would believe the first address, the caller's own"
+    )
     worker = worker_spec(config, base_dir=Path("/srv"), port=8080)
     assert worker.command[worker.command.index("--pool") + 1] == "threads"
     assert worker.stop_grace + web.stop_grace < 8
