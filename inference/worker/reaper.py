@@ -17,10 +17,11 @@ from django.db import Error, connections
 from django.utils import timezone
 
 from inference.admission import queue_length
-from inference.dispatch import BrokerUnavailableError, ring
+from inference.batches import MAX_CHUNK
+from inference.dispatch import BrokerUnavailableError, ring, ring_many
 from inference.models import InferenceJob
 from inference.presence import live_workers
-from inference.protocol import ErrorEvent
+from inference.protocol import ErrorEvent, GenerationJob
 from inference.services import (
     message_for,
     next_attempt,
@@ -49,6 +50,7 @@ _OVERDUE = timedelta(seconds=10)
 class Reaper:
     def __init__(self, client: SyncRedis) -> None:
         self._client = client
+        self._of_batches: list[str] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reaper", daemon=True)
 
@@ -76,7 +78,7 @@ class Reaper:
         rows = list(
             InferenceJob.objects.live()
             .filter(created_at__lt=timezone.now() - _YOUNG)
-            .select_related("model")
+            .select_related("model", "batch_item")
             # A long batch must not hide the calls for which somebody waits.
             .order_by("-priority", "created_at")[:_MAX_ROWS]
         )
@@ -84,7 +86,27 @@ class Reaper:
             return 0
         leases = self._client.mget([JobKeys(str(row.pk)).lease for row in rows])
         alive = {(worker.name, worker.instance) for worker in live_workers(self._client)}
-        return sum(self._tend(row, lease, alive) for row, lease in zip(rows, leases, strict=True))
+        try:
+            pairs = zip(rows, leases, strict=True)
+            return sum(self._tend(row, lease, alive) for row, lease in pairs)
+        finally:
+            self._ring_for_batches()
+
+    def _ring(self, row: InferenceJob, job: GenerationJob) -> None:
+        """Those of batches wait for the end of the sweep: a worker takes their leases all at once.
+
+        One message for each would keep most of them waiting without a lease, which looks like death.
+        """
+        if hasattr(row, "batch_item"):
+            self._of_batches.append(job.job_id)
+        else:
+            ring(job)
+
+    def _ring_for_batches(self) -> None:
+        while self._of_batches:
+            chunk = self._of_batches[:MAX_CHUNK]
+            del self._of_batches[:MAX_CHUNK]
+            ring_many(chunk)
 
     def _tend(self, row: InferenceJob, lease: bytes | None, alive: set[tuple[str, str]]) -> bool:
         now = timezone.now()
@@ -104,7 +126,7 @@ class Reaper:
         is_lost = now - row.created_at > _MESSAGE_LOST and queue_length() == 0
         if is_lost:
             logger.warning("job %s: its message was lost, ringing again", row.pk)
-            ring(message_for(row))
+            self._ring(row, message_for(row))
         return is_lost
 
     def _take_over(self, row: InferenceJob, lease: bytes | None) -> bool:
@@ -122,7 +144,7 @@ class Reaper:
         if lease:
             free(self._client, job.job_id, lease)
         logger.warning("job %s: its worker is gone, attempt %s begins", job.job_id, job.attempt)
-        ring(job)
+        self._ring(row, job)
         return True
 
     def _end(self, row: InferenceJob, code: ErrorCode, message: str) -> None:

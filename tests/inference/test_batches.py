@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ from inference.presence import WorkerReport, announce
 from inference.protocol import DoneEvent, FinishReason, Prompt, SamplingParams, Timings, Usage
 from inference.services import PromptTokens, settle_jobs, settlement_of
 from inference.stream import JobKeys
+from inference.worker.reaper import Reaper
 from llamagpu.http.errors import AppError
 from llamagpu.http.permissions import INFER_BATCH
 from llamagpu.lib.error_codes import ErrorCode
@@ -236,3 +238,18 @@ def test_past_its_deadline_the_rest_is_settled_from_here(
     batch = submit(2, timeout=0.5)
     asyncio.run(waited(batch, member, lambda: None))
     assert set(states(batch)) == {"expired"}
+
+
+def test_a_batch_of_a_dead_worker_begins_again_with_few_messages(
+    submit: Submit, redis_client: Any
+) -> None:
+    batch = submit(200)
+    redis_client.delete("lg:inference")
+    long_ago = batch.created_at - timedelta(seconds=30)
+    InferenceJob.objects.update(created_at=long_ago)
+    for job_id in InferenceJob.objects.values_list("pk", flat=True):
+        redis_client.set(JobKeys(str(job_id)).lease, "w|dead|1")
+    assert Reaper(redis_client).sweep() == 200
+    messages = [json.loads(message) for message in redis_client.lrange("lg:inference", 0, -1)]
+    assert [message["headers"]["task"] for message in messages] == ["inference.generate_many"] * 2
+    assert set(InferenceJob.objects.values_list("attempt", flat=True)) == {2}
