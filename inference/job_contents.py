@@ -22,7 +22,7 @@ from inference.stream import KEEP_AFTER_END
 from llamagpu.lib.retention import Retention
 
 #: Parameters that hold words of the caller's.
-_WORDED = ("stop", "grammar")
+_WORDED = ("stop", "grammar", "logit_bias")
 _BATCH = 200
 
 
@@ -55,18 +55,18 @@ def remove_due(limit: int = 1000) -> int:
 def _remove_some(count: int) -> int:
     now = timezone.now()
     due = InferenceJob.objects.content_due(now)[:count]
-    rows = list(due.only("prompt", "params", "output", "retention"))
+    rows = list(due.only("prompt", "params", "output", "end_user", "retention"))
     for row in rows:
         if row.retention == "hash":
             row.content_digests = {"prompt": _digest(row.prompt), "output": _digest(row.output)}
-        row.prompt, row.output, row.answer = {}, "", None
+        row.prompt, row.output, row.answer, row.end_user = {}, "", None, ""
         row.params = {name: value for name, value in row.params.items() if name not in _WORDED}
         row.content_until, row.content_removed_at = None, now
     InferenceJob.objects.bulk_update(
         rows,
         [
-            "prompt", "params", "output", "answer", "content_until", "content_removed_at",
-            "content_digests",
+            "prompt", "params", "output", "answer", "end_user", "content_until",
+            "content_removed_at", "content_digests",
         ],
     )  # fmt: skip
     return len(rows)

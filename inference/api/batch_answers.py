@@ -13,8 +13,11 @@ from llamagpu.lib.error_codes import ErrorCode
 _COUNTED = ("queued", "running", "succeeded", "failed", "cancelled", "expired")
 
 
-def describe_item(item: BatchItem) -> dict[str, Any]:
-    """The answer to one input, its error, or the state of what has not ended."""
+def describe_item(item: BatchItem, *, for_owner: bool = True) -> dict[str, Any]:
+    """The answer to one input, its error, or the state of what has not ended.
+
+    Texts are for the batch's owner alone: others, Admins too, get the rest.
+    """
     job = item.job
     if item.error_code:
         return _failed(item, item.error_code, item.error_message)
@@ -24,10 +27,10 @@ def describe_item(item: BatchItem) -> dict[str, Any]:
         return {"id": item.custom_id, "job_id": str(job.pk), "state": job.state}
     if job.state != JobState.SUCCEEDED:
         return _failed(item, job.error_code, job.error_message) | {"job_id": str(job.pk)}
-    return {
-        "id": item.custom_id,
-        "job_id": str(job.pk),
-        "generated_text": job.output,
+    answer: dict[str, Any] = {"id": item.custom_id, "job_id": str(job.pk)}
+    if for_owner:  # None, not an empty text, where it was there and was not to be kept
+        answer["generated_text"] = None if job.content_removed_at else job.output
+    return answer | {
         "tokens_generated": job.completion_tokens,
         "inference_time": job.inference_time,
         "finish_reason": job.finish_reason,

@@ -101,7 +101,9 @@ class BatchView(APIView):
     def get(self, request: Request, batch_id: uuid.UUID) -> Response:
         batch = find_batch(request.user, batch_id)
         items = batch.items.select_related("job")
-        page = page_response(request, items, describe_item, ordering=("position",))
+        is_owner = batch.owner_id == request.user.pk
+        describe = functools.partial(describe_item, for_owner=is_owner)
+        page = page_response(request, items, describe, ordering=("position",))
         page.data["batch"] = describe_batch(batch)
         return page
 

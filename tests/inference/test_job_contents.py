@@ -35,6 +35,7 @@ def end(member: Caller, model: Any) -> End:
             prompt=wire.to_builtins(Prompt(text="who am I?")),
             params=wire.to_builtins(SamplingParams(stop=("my name",))),
             deadline_at=timezone.now(),
+            end_user="somebody",
             **fields,
         )
         done = DoneEvent("nobody", FinishReason.STOP, Usage(3, 1), Timings(), "m", "cpu")
@@ -93,6 +94,7 @@ def test_what_is_due_is_removed_with_all_words_of_the_caller(
     assert fresh.output == "nobody"  # its caller may still come for it
     assert (old.prompt, old.output, old.answer) == ({}, "", None)
     assert "my name" not in str(old.params)
+    assert old.end_user == ""
     assert old.content_removed_at is not None
     assert (old.prompt_tokens, old.completion_tokens, old.state) == (3, 1, "succeeded")
     digest = hashlib.sha256(b"nobody").hexdigest()

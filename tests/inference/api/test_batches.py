@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from django.test import Client
+from django.utils import timezone
 
 from inference.models import Batch, InferenceJob
 from inference.presence import WorkerReport, announce
@@ -142,6 +143,18 @@ def test_others_see_nothing_of_a_batch_but_admins_do(
     assert [batch["batch_id"] for batch in mine["results"]] == [answer["batch_id"]]
     assert mine["results"] == all_of_them["results"]
     assert InferenceJob.objects.get().state == "queued"
+
+
+def test_answers_are_for_their_owner_alone_and_only_while_they_are_kept(
+    member: Caller, admin: Caller, model: Any
+) -> None:
+    _, answer = send(member, {"inputs": ["hi"]})
+    path = f"/api/batches/{answer['batch_id']}"
+    InferenceJob.objects.update(state="succeeded", output="a secret")
+    assert read(member, path)["results"][0]["generated_text"] == "a secret"
+    assert "a secret" not in json.dumps(read(admin, path))
+    InferenceJob.objects.update(output="", content_removed_at=timezone.now())
+    assert read(member, path)["results"][0]["generated_text"] is None
 
 
 def test_a_guest_and_a_key_for_single_calls_are_refused(guest: Caller, model: Any) -> None:
