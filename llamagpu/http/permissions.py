@@ -143,4 +143,10 @@ class DeclaredAccess(BasePermission):
     def has_permission(self, request: Request, view: Any) -> bool:
         if request.method not in view.allowed_methods:
             return True  # no handler will run: let the framework answer 405
-        return allows(rule_for(view, request.method or ""), request.user, request.auth)
+        if allows(rule_for(view, request.method or ""), request.user, request.auth):
+            return True
+        # Throttles come after this: who may not call is counted all the same, and told what is left.
+        # The schema's generator only asks what to show.
+        if not getattr(view, "swagger_fake_view", False):
+            view.check_throttles(request)
+        return False

@@ -79,6 +79,16 @@ def test_errors_after_the_count_carry_the_headers_too(member: Caller, model: Any
     assert refused.headers["X-RateLimit-Limit"] == "100"
 
 
+def test_refused_calls_count_and_carry_the_headers_too(guest: Caller, member: Caller) -> None:
+    set_limits(actor=None, subject=f"user:{guest.user.username}", inference_per_minute=2)
+    answers = [guest.post("/api/infer", {"text": "hi"}) for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [403, 403, 429]
+    assert [answer["X-RateLimit-Remaining"] for answer in answers] == ["1", "0", "0"]
+    stranger = Client().get("/api/models")
+    assert stranger.status_code == 401
+    assert int(stranger["X-RateLimit-Remaining"]) == int(stranger["X-RateLimit-Limit"]) - 1
+
+
 def test_groups_are_counted_apart(member: Caller) -> None:
     limit(member, 1)
     limit(member, 1, "inference_per_minute")
