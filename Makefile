@@ -46,7 +46,8 @@ bench: setup ## speed and memory, beside other engines: make bench BENCH_ARGS="-
 	@exec $(MANAGE) bench $(BENCH_ARGS)
 
 test: setup check ## all checks and all tests
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 -m "database" $(PYTEST_ARGS) $(DATABASE_TESTS)
+	$(BIN)/python -m pytest -m "not database" $(PYTEST_ARGS)
 	@$(MAKE) test-postgres
 
 test-postgres: setup $(DEV) ## what touches the database, on a real PostgreSQL server of its own

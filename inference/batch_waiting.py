@@ -20,8 +20,8 @@ from django.utils import timezone
 
 from accounts.rights_watch import Holder, watch_rights
 from inference.admission import find_workers
-from inference.batches import abandon_batch, cancel_batch
 from inference.models import Batch, InferenceJob
+from inference.services.batches import abandon_batch, cancel_batch
 from inference.waiting import DEADLINE_GRACE, WORKER_GRACE
 from llamagpu.http.database import release_connections
 from llamagpu.http.errors import AppError

@@ -25,7 +25,7 @@ from django.db import Error as DatabaseError
 from accounts.rights_watch import Holder, watch_rights
 from inference.admission import find_workers
 from inference.protocol import ErrorEvent, GenerationJob, StreamEvent
-from inference.services import abandon_job, request_cancel
+from inference.services.cancellation import abandon_job, request_cancel
 from inference.stream import is_terminal, read_events
 from llamagpu.lib.error_codes import ErrorCode
 from llamagpu.lib.redis_client import async_client

@@ -14,12 +14,12 @@ from inference.api.serializers import (
     find_model,
     read_params,
 )
-from inference.batches import Entry, Work
 from inference.models import Model
 from inference.presence import WorkerReport
 from inference.prompts import check_fits, context_length, most_tokens
 from inference.protocol import ChatMessage, Prompt
-from inference.services import PromptTokens
+from inference.services.batches import Entry, Work
+from inference.services.submission import PromptTokens
 from llamagpu.http.errors import AppError, as_app_error
 from llamagpu.http.fields import FlagField, NumberField, TextField, WholeNumberField
 from llamagpu.lib.error_codes import ErrorCode

@@ -25,8 +25,8 @@ from inference.api.batch_answers import (
 )
 from inference.api.batch_serializers import BatchSerializer, check_inputs, read_batch
 from inference.batch_waiting import wait_for_batch
-from inference.batches import cancel_batch, submit_batch
 from inference.models import Batch
+from inference.services.batches import cancel_batch, submit_batch
 from llamagpu.http.database import release_connections
 from llamagpu.http.errors import AppError, error_response, request_id_of
 from llamagpu.http.origin import current_origin

@@ -27,7 +27,7 @@ from inference.api.serializers import (
 )
 from inference.prompts import check_fits, context_length, most_tokens
 from inference.protocol import GenerationJob
-from inference.services import PromptTokens, submit_job
+from inference.services.submission import JobCall, PromptTokens, submit_job
 from llamagpu.http.database import release_connections
 from llamagpu.http.errors import request_id_of
 from llamagpu.http.origin import current_origin
@@ -106,16 +106,18 @@ def _submit(
     counted = check_fits(call.model, call.prompt, call.params.max_tokens, limit)
     most = most_tokens(call.prompt, limit - call.params.max_tokens) if counted is None else counted
     job = submit_job(
-        owner=request.user,
-        api_key=request.auth,
-        model=call.model,
-        prompt=call.prompt,
-        params=call.params,
-        priority=call.priority,
-        timeout=call.timeout,
-        request_id=request_id_of(request),
-        is_streamed=is_streamed,
-        prompt_tokens=PromptTokens(counted or 0, most),
+        JobCall(
+            owner=request.user,
+            api_key=request.auth,
+            model=call.model,
+            prompt=call.prompt,
+            params=call.params,
+            priority=call.priority,
+            timeout=call.timeout,
+            request_id=request_id_of(request),
+            is_streamed=is_streamed,
+            prompt_tokens=PromptTokens(counted or 0, most),
+        )
     )
     release_connections()
     return job

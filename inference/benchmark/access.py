@@ -36,7 +36,7 @@ from accounts.services.users import create_user
 from inference import wire
 from inference.models import InferenceJob, Model
 from inference.protocol import DoneEvent, FinishReason, Prompt, SamplingParams, Timings, Usage
-from inference.services import settle_jobs, settlement_of
+from inference.services.settlement import settle_jobs, settlement_of
 from llamagpu.http.permissions import Public, SignedIn
 from llamagpu.http.request_context import request_context_middleware
 from llamagpu.lib.percentiles import percentiles

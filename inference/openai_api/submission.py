@@ -16,7 +16,8 @@ from inference.openai_api.fields import with_limit
 from inference.presence import EngineReport
 from inference.prompts import check_length, context_length, count_tokens, most_tokens
 from inference.protocol import GenerationJob, Prompt, SamplingParams
-from inference.services import PromptTokens, request_cancel, submit_job
+from inference.services.cancellation import request_cancel
+from inference.services.submission import JobCall, PromptTokens, submit_job
 from llamagpu.http.database import release_connections
 from llamagpu.http.errors import AppError, request_id_of
 from llamagpu.http.origin import current_origin
@@ -88,17 +89,19 @@ def _submit_one(
     request: Request, call: Call, prompt: Prompt, params: SamplingParams, tokens: PromptTokens
 ) -> GenerationJob:
     return submit_job(
-        owner=request.user,
-        api_key=request.auth,
-        model=call.model,
-        prompt=prompt,
-        params=params,
-        priority=0,
-        timeout=float(current().job_timeout),
-        request_id=request_id_of(request),
-        is_streamed=call.is_streamed,
-        prompt_tokens=tokens,
-        end_user=call.end_user,
+        JobCall(
+            owner=request.user,
+            api_key=request.auth,
+            model=call.model,
+            prompt=prompt,
+            params=params,
+            priority=0,
+            timeout=float(current().job_timeout),
+            request_id=request_id_of(request),
+            is_streamed=call.is_streamed,
+            prompt_tokens=tokens,
+            end_user=call.end_user,
+        )
     )
 
 

@@ -15,7 +15,7 @@ from django.db import connections
 
 from inference.models import InferenceJob
 from inference.protocol import GenerationJob
-from inference.services import message_for
+from inference.services.attempts import message_for
 from inference.worker.generation import JobRunner
 
 # Of an engine's slots, one in so many is left to single calls.

@@ -33,7 +33,8 @@ from inference.protocol import (
     TokenEvent,
     Usage,
 )
-from inference.services import JobStart, settlement_of
+from inference.services.attempts import JobStart
+from inference.services.settlement import settlement_of
 from inference.worker.engine_pool import EnginePool
 from inference.worker.engine_process import EngineDiedError, EngineLoadError, EngineProcess, Ticket
 from inference.worker.leases import Claim, Leases

@@ -17,18 +17,13 @@ from django.db import Error, connections
 from django.utils import timezone
 
 from inference.admission import queue_length
-from inference.batches import MAX_CHUNK
 from inference.dispatch import BrokerUnavailableError, ring, ring_many
 from inference.models import InferenceJob
 from inference.presence import live_workers
 from inference.protocol import ErrorEvent, GenerationJob
-from inference.services import (
-    message_for,
-    next_attempt,
-    published_usage,
-    settle_jobs,
-    settlement_of,
-)
+from inference.services.attempts import message_for, next_attempt
+from inference.services.batches import MAX_CHUNK
+from inference.services.settlement import published_usage, settle_jobs, settlement_of
 from inference.states import JobState
 from inference.stream import KEEP_AFTER_END, JobKeys, append, last_event
 from inference.worker.generation import MAX_ATTEMPTS

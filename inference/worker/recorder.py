@@ -14,7 +14,8 @@ from dataclasses import dataclass
 
 from django.db import Error, connections
 
-from inference.services import JobStart, Settlement, settle_jobs, start_jobs
+from inference.services.attempts import JobStart, start_jobs
+from inference.services.settlement import Settlement, settle_jobs
 from llamagpu.lib.batch_queue import BatchQueue
 
 logger = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from inference import wire
 from inference.job_contents import kept_until, remove_due
 from inference.models import InferenceJob
 from inference.protocol import DoneEvent, FinishReason, Prompt, SamplingParams, Timings, Usage
-from inference.services import settle_jobs, settlement_of
+from inference.services.settlement import settle_jobs, settlement_of
 from inference.worker.sweeper import Sweeper
 from llamagpu.lib.retention import Retention
 from tests.conftest import Caller

@@ -9,7 +9,7 @@ import pytest
 from inference import wire
 from inference.models import InferenceJob
 from inference.protocol import GenerationJob, Load, Prompt, SamplingParams, StreamEvent
-from inference.services import message_for
+from inference.services.attempts import message_for
 from inference.stream import JobKeys
 from inference.worker.engine_pool import EnginePool, LoadOrder
 from inference.worker.generation import JobRunner

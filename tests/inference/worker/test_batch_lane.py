@@ -9,7 +9,7 @@ import pytest
 
 from inference.models import InferenceJob
 from inference.protocol import GenerationJob
-from inference.services import request_cancel
+from inference.services.cancellation import request_cancel
 from inference.stream import JobKeys
 from inference.worker.batch_lane import BatchLane
 from inference.worker.generation import JobRunner

@@ -17,7 +17,7 @@ from inference.protocol import (
     RestartEvent,
     TokenEvent,
 )
-from inference.services import request_cancel
+from inference.services.cancellation import request_cancel
 from inference.stream import JobKeys
 from inference.worker.engine_pool import EnginePool
 from inference.worker.generation import JobRunner

@@ -11,7 +11,7 @@ from django.db import OperationalError
 
 from inference.models import InferenceJob
 from inference.protocol import ErrorEvent, GenerationJob
-from inference.services import settle_jobs, settlement_of
+from inference.services.settlement import settle_jobs, settlement_of
 from inference.worker import recorder as recorder_module
 from inference.worker.recorder import Ending, Recorder
 from llamagpu.lib.error_codes import ErrorCode

@@ -19,11 +19,12 @@ from accounts.services.limits import set_limits
 from inference import batch_waiting
 from inference.admission import queue_length
 from inference.batch_waiting import wait_for_batch
-from inference.batches import Entry, Work, cancel_batch, chunks_of, submit_batch
 from inference.models import Batch, BatchItem, InferenceJob
 from inference.presence import WorkerReport, announce
 from inference.protocol import DoneEvent, FinishReason, Prompt, SamplingParams, Timings, Usage
-from inference.services import PromptTokens, settle_jobs, settlement_of
+from inference.services.batches import Entry, Work, cancel_batch, chunks_of, submit_batch
+from inference.services.settlement import settle_jobs, settlement_of
+from inference.services.submission import PromptTokens
 from inference.stream import JobKeys
 from inference.worker.reaper import Reaper
 from llamagpu.http.errors import AppError
@@ -156,7 +157,7 @@ def test_cancelling_what_has_ended_changes_nothing(submit: Submit) -> None:
 def test_a_broker_that_is_away_settles_every_job(
     submit: Submit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from inference import batches
+    from inference.services import batches
 
     def away(job_ids: Any) -> None:
         raise batches.BrokerUnavailableError("away")

@@ -15,7 +15,6 @@ from accounts.job_claims import JobClaim
 from accounts.models import TokenReservation, UsageDay
 from accounts.services import quotas
 from accounts.services.limits import set_limits
-from inference import services
 from inference.models import InferenceJob
 from inference.presence import WorkerReport, announce
 from inference.protocol import (
@@ -30,16 +29,11 @@ from inference.protocol import (
     TokenEvent,
     Usage,
 )
-from inference.services import (
-    PromptTokens,
-    abandon_job,
-    message_for,
-    next_attempt,
-    request_cancel,
-    settle_jobs,
-    settlement_of,
-    submit_job,
-)
+from inference.services import submission
+from inference.services.attempts import message_for, next_attempt
+from inference.services.cancellation import abandon_job, request_cancel
+from inference.services.settlement import settle_jobs, settlement_of
+from inference.services.submission import JobCall, PromptTokens, submit_job
 from inference.stream import JobKeys, append
 from inference.worker.generation import JobRunner
 from inference.worker.reaper import Reaper
@@ -61,16 +55,18 @@ def submit(
 ) -> Submit:
     def run(text: str = "say hi", *, counted: int = 5, max_tokens: int = 20) -> GenerationJob:
         return submit_job(
-            owner=member.user,
-            api_key=None,
-            model=model,
-            prompt=Prompt(text=text),
-            params=SamplingParams(max_tokens=max_tokens),
-            priority=0,
-            timeout=60,
-            request_id="req_1",
-            is_streamed=False,
-            prompt_tokens=PromptTokens(counted, counted),
+            JobCall(
+                owner=member.user,
+                api_key=None,
+                model=model,
+                prompt=Prompt(text=text),
+                params=SamplingParams(max_tokens=max_tokens),
+                priority=0,
+                timeout=60,
+                request_id="req_1",
+                is_streamed=False,
+                prompt_tokens=PromptTokens(counted, counted),
+            )
         )
 
     return run
@@ -180,9 +176,9 @@ def test_a_job_that_cannot_be_queued_frees_its_tokens(
     submit: Submit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(job: GenerationJob) -> None:
-        raise services.BrokerUnavailableError("away")
+        raise submission.BrokerUnavailableError("away")
 
-    monkeypatch.setattr(services, "ring", broken)
+    monkeypatch.setattr(submission, "ring", broken)
     with pytest.raises(AppError, match="broker"):
         submit()
     assert bill() == (1, 1, 0, 0)

@@ -25,7 +25,8 @@ from inference.dispatch import BrokerUnavailableError, ring_many
 from inference.models import Batch, BatchItem, InferenceJob, Model
 from inference.presence import WorkerReport
 from inference.protocol import ErrorEvent, Prompt, SamplingParams
-from inference.services import PromptTokens, published_usage, settle_jobs, settlement_of
+from inference.services.settlement import published_usage, settle_jobs, settlement_of
+from inference.services.submission import PromptTokens
 from inference.stream import JobKeys
 from llamagpu.http.errors import AppError
 from llamagpu.lib.error_codes import ErrorCode

@@ -1,0 +1,110 @@
+"""Stage 3/7, its first half: a call becomes a durable row with its reservation, then a message."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from django.db import transaction
+from django.utils import timezone
+
+from accounts.job_claims import JobClaim
+from accounts.services import quotas
+from inference import wire
+from inference.dispatch import BrokerUnavailableError, ring
+from inference.models import InferenceJob, Model
+from inference.protocol import ErrorEvent, GenerationJob, Prompt, SamplingParams
+from inference.services.attempts import message_for
+from inference.services.settlement import settle_jobs, settlement_of
+from llamagpu.http.errors import AppError
+from llamagpu.lib.error_codes import ErrorCode
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class PromptTokens:
+    """A prompt's length as far as the web process knows it.
+
+    `counted` is 0 where only the engine can count; `most` is then what it can be at most.
+    """
+
+    counted: int
+    most: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobCall:
+    """What a caller asks for, checked. `timeout` is in seconds, `api_key` None in a browser session."""
+
+    owner: Any
+    api_key: Any
+    model: Model
+    prompt: Prompt
+    params: SamplingParams
+    prompt_tokens: PromptTokens
+    timeout: float
+    request_id: str
+    priority: int = 0
+    is_streamed: bool = False
+    end_user: str = ""
+
+    @property
+    def most_tokens(self) -> int:
+        """What the job can come to use at most, answers included."""
+        return self.prompt_tokens.most + self.params.max_tokens * self.params.n
+
+
+def submit_job(call: JobCall) -> GenerationJob:
+    """Set the tokens aside and write the durable row, in one transaction; then ring the bell.
+
+    Raises AppError RATE_LIMIT_EXCEEDED and QUOTA_EXCEEDED, with nothing written, and
+    BACKEND_UNAVAILABLE when the broker is away; the row then says so.
+    """
+    claim = JobClaim(uuid.uuid4(), call.owner, call.api_key, call.model.slug, call.most_tokens)
+    quotas.reserve_minute(claim)
+    try:
+        with transaction.atomic():
+            quotas.reserve(claim)
+            row = _create_row(call, claim)
+    except Exception:
+        quotas.release_minute(claim)
+        raise
+    job = message_for(row)
+    _ring_or_settle(job)
+    return job
+
+
+def _create_row(call: JobCall, claim: JobClaim) -> InferenceJob:
+    now = timezone.now()
+    return InferenceJob.objects.create(
+        id=claim.job_id,
+        owner=call.owner,
+        api_key=call.api_key,
+        model=call.model,
+        request_id=call.request_id,
+        is_streamed=call.is_streamed,
+        end_user=call.end_user,
+        priority=call.priority,
+        prompt=wire.to_builtins(call.prompt),
+        params=wire.to_builtins(call.params),
+        prompt_tokens=call.prompt_tokens.counted,
+        created_at=now,
+        deadline_at=now + timedelta(seconds=call.timeout),
+    )
+
+
+def _ring_or_settle(job: GenerationJob) -> None:
+    try:
+        ring(job)
+    except BrokerUnavailableError as error:
+        logger.warning("job %s could not be queued: %s", job.job_id, error)
+        refusal = AppError(
+            ErrorCode.BACKEND_UNAVAILABLE, "The message broker does not answer.", retry_after=5
+        )
+        event = ErrorEvent(refusal.code, refusal.message)
+        settle_jobs([settlement_of(job.job_id, job.attempt, event)])
+        raise refusal from error
