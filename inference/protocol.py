@@ -43,11 +43,18 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """Seconds that one request spent inside the engine."""
+    """Seconds that one request spent inside the engine.
+
+    `ttft` counts from the engine's receipt to the first token, `inference_time` from the beginning of
+    the computing to its end. A worker adds what came before to `queue_time`, and says of what that
+    consists: `load_time` for a loaded engine, `engine_wait` in that engine's own queue.
+    """
 
     queue_time: float = 0.0
     ttft: float = 0.0
     inference_time: float = 0.0
+    load_time: float | None = None
+    engine_wait: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -342,7 +349,8 @@ class RestartEvent:
 class DoneEvent:
     """The job succeeded and its row is settled.
 
-    Where `n` answers were asked for, `choices` holds all of them in order.
+    Where `n` answers were asked for, `choices` holds all of them in order. `plugins` names all that
+    acted, `plugins_after` those of them that acted on the answer.
     """
 
     text: str
@@ -354,6 +362,12 @@ class DoneEvent:
     plugins: tuple[str, ...] = ()
     logprobs: tuple[TokenLogprob, ...] | None = None
     choices: tuple[Choice, ...] = ()
+    plugins_after: tuple[str, ...] = ()
+
+    @property
+    def plugins_before(self) -> tuple[str, ...]:
+        """Those that acted on the prompt."""
+        return self.plugins[: len(self.plugins) - len(self.plugins_after)]
 
 
 @dataclass(frozen=True, slots=True)
