@@ -10,7 +10,7 @@ from django.db import models
 from django.utils import timezone
 
 from inference.querysets import InferenceJobQuerySet, ModelQuerySet
-from inference.states import DesiredState, JobState, ModelState
+from inference.states import AttemptCause, DesiredState, JobState, ModelState
 
 #: As `keep_alive`: never unloaded for want of requests.
 FOR_EVER = -1
@@ -174,6 +174,9 @@ class InferenceJob(models.Model):
     admission_time = models.FloatField(null=True, help_text="seconds from the call to this row")
     reserved_tokens = models.IntegerField(null=True, help_text="set aside at admission")
     load_time = models.FloatField(null=True, help_text="seconds of waiting for a loaded engine")
+    engine_wait = models.FloatField(null=True, help_text="seconds in the engine's own queue")
+    limits = models.JSONField(null=True, help_text="on tokens and jobs that held at admission")
+    plugins = models.JSONField(null=True, help_text="names of those that acted, before and after")
 
     retention = models.CharField(
         max_length=8, blank=True, help_text="what is kept of prompt and answer, decided at the end"
@@ -191,6 +194,7 @@ class InferenceJob(models.Model):
         indexes = [
             models.Index(fields=["state", "created_at"], name="job_state_created"),
             models.Index(fields=["owner", "-created_at"], name="job_owner_created"),
+            models.Index(fields=["-created_at"], name="job_created"),
             models.Index(
                 fields=["content_until"],
                 name="job_content_until",
@@ -203,12 +207,17 @@ class InferenceJob(models.Model):
 
 
 class JobAttempt(models.Model):
-    """An attempt of a job that needed more than one."""
+    """An attempt of a job that needed more than one; `cause` is what ended the one before."""
 
     job = models.ForeignKey(InferenceJob, on_delete=models.CASCADE, related_name="attempts")
     number = models.PositiveSmallIntegerField()
     worker = models.CharField(max_length=128, blank=True)
     started_at = models.DateTimeField(null=True)
+    cause = models.CharField(
+        max_length=16,
+        blank=True,
+        choices=[(cause.value, cause.value) for cause in AttemptCause],
+    )
 
     class Meta:
         ordering = ["number"]

@@ -18,6 +18,13 @@ class JobState(StrEnum):
         return not JOB_TRANSITIONS[self]
 
 
+class AttemptCause(StrEnum):
+    """Why a job began again."""
+
+    ENGINE_DIED = "engine_died"
+    WORKER_GONE = "worker_gone"
+
+
 _ENDS = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.EXPIRED})
 
 JOB_TRANSITIONS: dict[JobState, frozenset[JobState]] = {
