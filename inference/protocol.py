@@ -66,6 +66,10 @@ class TokenLogprob:
     top: tuple[tuple[str, float], ...] = ()
 
 
+#: Of a prompt's tokens, in order; the first one follows nothing and has none.
+PromptLogprobs = tuple[TokenLogprob | None, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class GenerationJob:
     """One inference as it travels from web to worker. The job row is the truth, this is its copy."""
@@ -241,7 +245,9 @@ class Finished:
     """Terminal event of a request that ended well. `text` is the whole generated text.
 
     Where `n` answers were asked for, `choices` holds all of them in order, the other fields describe
-    the first, and `usage` counts the prompt once and the tokens of all answers.
+    the first, and `usage` counts the prompt once and the tokens of all answers. `prompt_logprobs` has
+    an entry for each token of the prompt, None for the first; `embeddings` a vector for each of a
+    prompt's inputs, as float32 in little-endian bytes.
     """
 
     request_id: str
@@ -251,6 +257,8 @@ class Finished:
     timings: Timings
     logprobs: tuple[TokenLogprob, ...] | None = None
     choices: tuple[Choice, ...] = ()
+    prompt_logprobs: PromptLogprobs | None = None
+    embeddings: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -350,7 +358,8 @@ class DoneEvent:
     """The job succeeded and its row is settled.
 
     Where `n` answers were asked for, `choices` holds all of them in order. `plugins` names all that
-    acted, `plugins_after` those of them that acted on the answer.
+    acted, `plugins_after` those of them that acted on the answer. `prompt_logprobs` and `embeddings`
+    are those of `Finished`.
     """
 
     text: str
@@ -363,6 +372,8 @@ class DoneEvent:
     logprobs: tuple[TokenLogprob, ...] | None = None
     choices: tuple[Choice, ...] = ()
     plugins_after: tuple[str, ...] = ()
+    prompt_logprobs: PromptLogprobs | None = None
+    embeddings: tuple[bytes, ...] = ()
 
     @property
     def plugins_before(self) -> tuple[str, ...]:

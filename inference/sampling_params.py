@@ -29,6 +29,7 @@ class SamplingParams:
 
     `temperature` 0 is greedy; `top_k` 0, `top_p` 1.0 and `min_p` 0.0 switch a filter off;
     `logprobs` None reports none, n reports the chosen token and the n best alternatives;
+    `prompt_logprobs` the same of the prompt's tokens; `max_tokens` 0 computes the prompt alone;
     `logit_bias` holds (token id, what is added to its logit); `grammar` allows only answers of its
     form; `n` is the number of answers to one prompt, the seed of answer i being `seed` + i.
     """
@@ -49,3 +50,4 @@ class SamplingParams:
     logit_bias: tuple[tuple[int, float], ...] = ()
     grammar: Grammar | None = None
     n: int = 1
+    prompt_logprobs: int | None = None
