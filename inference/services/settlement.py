@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 import redis
 from django.conf import settings
@@ -16,7 +17,8 @@ from django.utils import timezone
 from accounts.services import metering
 from inference.job_contents import kept_until, policies_of
 from inference.models import InferenceJob
-from inference.protocol import DoneEvent, ErrorEvent, Timings, Usage
+from inference.protocol import DoneEvent, ErrorEvent, Usage
+from inference.services.answers import answer_of, storable_text
 from inference.states import JobState, sources_of
 from inference.stream import published_tokens
 from llamagpu.lib.error_codes import ErrorCode
@@ -33,6 +35,41 @@ _STATE_BY_CODE = {
 
 
 @dataclass(frozen=True, slots=True)
+class Course:
+    """What a worker has seen of an attempt on its way; None is what it did not come to.
+
+    Times are in seconds, `queue_time` and `ttft` as in Timings.
+    """
+
+    queue_time: float | None = None
+    ttft: float | None = None
+    inference_time: float | None = None
+    load_time: float | None = None
+    engine_wait: float | None = None
+    plugins_before: tuple[str, ...] = ()
+    plugins_after: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, done: DoneEvent) -> Course:
+        """The whole way of an attempt that ended well."""
+        timings = done.timings
+        return cls(
+            queue_time=timings.queue_time,
+            ttft=timings.ttft,
+            inference_time=timings.inference_time,
+            load_time=timings.load_time,
+            engine_wait=timings.engine_wait,
+            plugins_before=done.plugins_before,
+            plugins_after=done.plugins_after,
+        )
+
+    @property
+    def plugins(self) -> dict[str, list[str]]:
+        """For the row."""
+        return {"before": list(self.plugins_before), "after": list(self.plugins_after)}
+
+
+@dataclass(frozen=True, slots=True)
 class Settlement:
     """How an attempt ended. Only one settlement of a job is ever written."""
 
@@ -41,16 +78,22 @@ class Settlement:
     state: JobState
     finished_at: datetime
     usage: Usage = field(default_factory=Usage)
-    timings: Timings | None = None
+    course: Course | None = None
     output: str = ""
+    answer: dict[str, Any] | None = None
     finish_reason: str = ""
     error_code: ErrorCode | None = None
     error_message: str = ""
     backend: str = ""
 
 
-def settlement_of(job_id: str, attempt: int, event: DoneEvent | ErrorEvent) -> Settlement:
-    """What the row shall say of a job that ended with `event`, now."""
+def settlement_of(
+    job_id: str, attempt: int, event: DoneEvent | ErrorEvent, course: Course | None = None
+) -> Settlement:
+    """What the row shall say of a job that ended with `event`, now.
+
+    `course` is what was seen of an attempt that failed; the other ones say it themselves.
+    """
     if isinstance(event, DoneEvent):
         return Settlement(
             job_id=job_id,
@@ -58,8 +101,9 @@ def settlement_of(job_id: str, attempt: int, event: DoneEvent | ErrorEvent) -> S
             state=JobState.SUCCEEDED,
             finished_at=timezone.now(),
             usage=event.usage,
-            timings=event.timings,
+            course=Course.of(event),
             output=event.text,
+            answer=answer_of(event),
             finish_reason=str(event.finish_reason),
             backend=event.backend,
         )
@@ -69,6 +113,7 @@ def settlement_of(job_id: str, attempt: int, event: DoneEvent | ErrorEvent) -> S
         state=_STATE_BY_CODE.get(event.code, JobState.FAILED),
         finished_at=timezone.now(),
         usage=event.usage,
+        course=course,
         error_code=event.code,
         error_message=event.message,
     )
@@ -84,7 +129,7 @@ def settle_jobs(settlements: Sequence[Settlement]) -> list[str]:
     policies = policies_of(uuid.UUID(item.job_id) for item in settlements)
     for item in settlements:
         policy = policies.get(uuid.UUID(item.job_id), FOR_EVER)
-        timings = item.timings
+        course = item.course or Course()
         changed = InferenceJob.objects.filter(
             pk=uuid.UUID(item.job_id), state__in=sources_of(item.state), attempt__lte=item.attempt
         ).update(
@@ -94,11 +139,14 @@ def settle_jobs(settlements: Sequence[Settlement]) -> list[str]:
             prompt_tokens=item.usage.prompt_tokens,
             completion_tokens=item.usage.completion_tokens,
             cached_tokens=item.usage.cached_tokens,
-            queue_time=timings.queue_time if timings else None,
-            ttft=timings.ttft if timings else None,
-            inference_time=timings.inference_time if timings else None,
-            # PostgreSQL holds no NUL in text, and a model may well produce one.
-            output=item.output.replace("\x00", "\ufffd"),
+            queue_time=course.queue_time,
+            ttft=course.ttft,
+            inference_time=course.inference_time,
+            load_time=course.load_time,
+            engine_wait=course.engine_wait,
+            plugins=course.plugins if item.course else None,
+            output=storable_text(item.output),
+            answer=item.answer,
             finish_reason=item.finish_reason,
             error_code=item.error_code or "",
             error_message=item.error_message[:_MAX_ERROR_LENGTH],
