@@ -21,6 +21,8 @@ from llamagpu.lib.redis_client import SyncRedis
 
 #: Seconds that a stream can be read after its end.
 KEEP_AFTER_END = 900
+#: Seconds for which `ended` marks outlive their job: above the broker's visibility timeout.
+ENDED_LIFETIME = 3600
 #: Seconds that a reader's sign of life counts.
 READER_LIFETIME = 10
 _FIELD = "e"
@@ -45,7 +47,7 @@ class JobKeys:
 
     @property
     def cancel(self) -> str:
-        """Exists once somebody asked for the job's end."""
+        """Exists once somebody asked for the job's end, and says why."""
         return f"lg:job:{self.job_id}:cancel"
 
     @property

@@ -25,8 +25,9 @@ from django.db import Error as DatabaseError
 from accounts.rights_watch import Holder, watch_rights
 from inference.admission import find_workers
 from inference.protocol import ErrorEvent, GenerationJob, StreamEvent
-from inference.services.cancellation import abandon_job, request_cancel
+from inference.services.cancellation import abandon_job, cancel_left_job
 from inference.stream import is_terminal, read_events
+from llamagpu.http.database import release_connections
 from llamagpu.lib.error_codes import ErrorCode
 from llamagpu.lib.redis_client import async_client
 
@@ -121,6 +122,8 @@ def _cancel_soon(job: GenerationJob) -> None:
 
 def _cancel_quietly(job_id: str) -> None:
     try:
-        request_cancel(job_id)
-    except redis.RedisError as error:
-        logger.warning("job %s: no cancel mark could be set: %s", job_id, error)
+        cancel_left_job(job_id, "The caller left.")
+    except DatabaseError as error:  # the reaper finds the mark
+        logger.warning("job %s: its row was not settled: %s", job_id, error)
+    finally:
+        release_connections()

@@ -34,6 +34,7 @@ from inference.protocol import (
     Usage,
 )
 from inference.services.attempts import JobStart
+from inference.services.cancellation import CANCELLED
 from inference.services.settlement import settlement_of
 from inference.worker.engine_pool import EnginePool
 from inference.worker.engine_process import EngineDiedError, EngineLoadError, EngineProcess, Ticket
@@ -68,6 +69,7 @@ class _Run:
     num_tokens: dict[int, int] = field(default_factory=dict)
     engine: EngineProcess | None = None
     cancelled: threading.Event = field(default_factory=threading.Event)
+    why_cancelled: str = CANCELLED
     is_lost: bool = False
 
 
@@ -198,7 +200,7 @@ class JobRunner:
             self._fail(run, error.code, str(error))
             return
         if run.cancelled.is_set():
-            self._fail(run, ErrorCode.CANCELLED, "The job was cancelled.")
+            self._fail(run, ErrorCode.CANCELLED, run.why_cancelled)
             return
         submitted = time.time()
         ticket = run.engine.submit(
@@ -243,7 +245,9 @@ class JobRunner:
                     raise EngineDiedError(run.job.model)
                 case Failed():
                     run.usage = event.usage
-                    self._fail(run, event.code, event.message)
+                    is_asked_for = event.code is ErrorCode.CANCELLED
+                    message = run.why_cancelled if is_asked_for else event.message
+                    self._fail(run, event.code, message)
                     return
 
     def _plugins_before(self, job: GenerationJob) -> tuple[Prompt, list[str]]:
@@ -331,9 +335,10 @@ class JobRunner:
 
     # -------------------------------------------------------------- word from other threads
 
-    def _on_cancel(self, job_id: str) -> None:
+    def _on_cancel(self, job_id: str, reason: str) -> None:
         run = self._find(job_id)
         if run:
+            run.why_cancelled = reason
             run.cancelled.set()
             if run.engine:
                 run.engine.cancel(f"{job_id}.{run.job.attempt}")

@@ -10,24 +10,19 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 import redis
 
+from inference.lease import LEASE_MS, Holder, free
 from inference.protocol import GenerationJob
 from inference.stream import JobKeys
 from llamagpu.lib.redis_client import SyncRedis
 
 logger = logging.getLogger(__name__)
 
-LEASE_MS = 15_000
 _WATCH_INTERVAL = 0.4
-# Removes a lease only while it is still the one that was read.
-_RELEASE = (
-    "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0"
-)
 
 
 class Claim(StrEnum):
@@ -36,28 +31,11 @@ class Claim(StrEnum):
     ENDED = "ended"
 
 
-@dataclass(frozen=True, slots=True)
-class Holder:
-    """Value of a lease: which start of which worker runs which attempt."""
-
-    worker: str
-    instance: str
-    attempt: int
-
-    def encode(self) -> bytes:
-        return f"{self.worker}|{self.instance}|{self.attempt}".encode()
-
-    @classmethod
-    def decode(cls, value: bytes) -> Holder:
-        worker, instance, attempt = value.decode().rsplit("|", 2)
-        return cls(worker, instance, int(attempt))
-
-
 class Leases:
     """The leases of this worker. One thread renews them and looks for cancel marks.
 
-    `on_cancel(job_id)` is called from that thread, once per job; `on_lost(job_id)` when another
-    worker has taken the job.
+    `on_cancel(job_id, reason)` is called from that thread, once per job; `on_lost(job_id)` when
+    another worker has taken the job.
     """
 
     def __init__(
@@ -65,7 +43,7 @@ class Leases:
         client: SyncRedis,
         worker: str,
         instance: str,
-        on_cancel: Callable[[str], None],
+        on_cancel: Callable[[str, str], None],
         on_lost: Callable[[str], None],
     ) -> None:
         self._client = client
@@ -140,15 +118,13 @@ class Leases:
             keys = JobKeys(job_id)
             # Written anew rather than extended: a Redis that lost its memory gets it back.
             pipeline.set(keys.lease, value, px=LEASE_MS, get=True)
-            pipeline.exists(keys.cancel)
+            pipeline.get(keys.cancel)
         answers: list[Any] = pipeline.execute()
-        for (job_id, value), before, cancelled in zip(
-            held, answers[::2], answers[1::2], strict=True
-        ):
+        for (job_id, value), before, reason in zip(held, answers[::2], answers[1::2], strict=True):
             if before is not None and before != value:
                 self._give_up(job_id, before)
-            elif cancelled:
-                self._report_cancel(job_id)
+            elif reason is not None:
+                self._report_cancel(job_id, reason.decode())
 
     def _give_up(self, job_id: str, owner: bytes) -> None:
         """Another worker had the lease: put it back and stop."""
@@ -157,14 +133,9 @@ class Leases:
         self._client.set(JobKeys(job_id).lease, owner, px=LEASE_MS)
         self._on_lost(job_id)
 
-    def _report_cancel(self, job_id: str) -> None:
+    def _report_cancel(self, job_id: str, reason: str) -> None:
         with self._lock:
             is_new = job_id in self._held and job_id not in self._cancelled
             self._cancelled.add(job_id)
         if is_new:
-            self._on_cancel(job_id)
-
-
-def free(client: SyncRedis, job_id: str, value: bytes) -> None:
-    """Remove the lease of a job while its value is still `value`. Raises RedisError."""
-    client.eval(_RELEASE, 1, JobKeys(job_id).lease, value)
+            self._on_cancel(job_id, reason)

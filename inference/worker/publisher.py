@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import redis
 
 from inference.protocol import StreamEvent, TokenEvent
-from inference.stream import JobKeys, append, is_terminal
+from inference.stream import ENDED_LIFETIME, JobKeys, append, is_terminal
 from llamagpu.lib.batch_queue import BatchQueue
 from llamagpu.lib.redis_client import SyncRedis
 
@@ -22,8 +22,6 @@ logger = logging.getLogger(__name__)
 
 _MAX_BATCH = 512
 _RETRY_PAUSE = 0.5
-#: Seconds for which `ended` marks outlive their job: above the broker's visibility timeout.
-ENDED_LIFETIME = 3600
 
 
 @dataclass(frozen=True, slots=True)

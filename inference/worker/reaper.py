@@ -18,17 +18,17 @@ from django.utils import timezone
 
 from inference.admission import queue_length
 from inference.dispatch import BrokerUnavailableError, ring, ring_many
+from inference.lease import Holder, free
 from inference.models import InferenceJob
 from inference.presence import live_workers
 from inference.protocol import ErrorEvent, GenerationJob
 from inference.services.attempts import message_for, next_attempt
 from inference.services.batches import MAX_CHUNK
+from inference.services.cancellation import end_job
 from inference.services.settlement import published_usage, settle_jobs, settlement_of
 from inference.states import JobState
-from inference.stream import KEEP_AFTER_END, JobKeys, append, last_event
+from inference.stream import JobKeys, last_event
 from inference.worker.generation import MAX_ATTEMPTS
-from inference.worker.leases import Holder, free
-from inference.worker.publisher import ENDED_LIFETIME
 from llamagpu.lib.error_codes import ErrorCode
 from llamagpu.lib.redis_client import SyncRedis
 
@@ -79,11 +79,13 @@ class Reaper:
         )
         if not rows:
             return 0
-        leases = self._client.mget([JobKeys(str(row.pk)).lease for row in rows])
+        keys = [JobKeys(str(row.pk)) for row in rows]
+        leases = self._client.mget([key.lease for key in keys])
+        marks = self._client.mget([key.cancel for key in keys])
         alive = {(worker.name, worker.instance) for worker in live_workers(self._client)}
         try:
-            pairs = zip(rows, leases, strict=True)
-            return sum(self._tend(row, lease, alive) for row, lease in pairs)
+            tended = zip(rows, leases, marks, strict=True)
+            return sum(self._tend(row, lease, mark, alive) for row, lease, mark in tended)
         finally:
             self._ring_for_batches()
 
@@ -103,14 +105,23 @@ class Reaper:
             del self._of_batches[:MAX_CHUNK]
             ring_many(chunk)
 
-    def _tend(self, row: InferenceJob, lease: bytes | None, alive: set[tuple[str, str]]) -> bool:
+    def _tend(
+        self,
+        row: InferenceJob,
+        lease: bytes | None,
+        cancel_mark: bytes | None,
+        alive: set[tuple[str, str]],
+    ) -> bool:
         now = timezone.now()
         holder = Holder.decode(lease) if lease else None
-        if holder and (holder.worker, holder.instance) in alive:
+        if holder and (holder.is_canceller or (holder.worker, holder.instance) in alive):
             return False
         if ending := last_event(self._client, str(row.pk)):
             # Its worker told the caller, but could not reach the database.
             return bool(settle_jobs([settlement_of(str(row.pk), row.attempt, ending)]))
+        if cancel_mark is not None:
+            self._end(row, ErrorCode.CANCELLED, cancel_mark.decode())
+            return True
         if now > row.deadline_at + _OVERDUE:
             self._end(
                 row, ErrorCode.DEADLINE_EXCEEDED, "The job did not end within its time limit."
@@ -143,15 +154,7 @@ class Reaper:
         return True
 
     def _end(self, row: InferenceJob, code: ErrorCode, message: str) -> None:
-        job_id, attempt = str(row.pk), row.attempt + 1
         event = ErrorEvent(code, message, published_usage(row))
-        settled = settle_jobs([settlement_of(job_id, attempt, event)])
-        if not settled:
-            return
-        logger.warning("job %s: ended by the reaper: %s", job_id, code)
-        keys = JobKeys(job_id)
-        pipeline = self._client.pipeline(transaction=False)
-        append(pipeline, keys, f"{attempt}-1", event, KEEP_AFTER_END)
-        pipeline.set(keys.ended, b"1", ex=ENDED_LIFETIME)
-        pipeline.delete(keys.lease)
-        pipeline.execute()
+        if end_job(self._client, row, event, attempt=row.attempt):
+            logger.warning("job %s: ended by the reaper: %s", row.pk, code)
+            self._client.delete(JobKeys(str(row.pk)).lease)

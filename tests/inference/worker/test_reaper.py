@@ -11,6 +11,7 @@ import pytest
 from django.utils import timezone
 
 from inference.admission import queue_length
+from inference.lease import Holder
 from inference.models import InferenceJob
 from inference.presence import WorkerReport, announce
 from inference.protocol import (
@@ -133,3 +134,25 @@ def test_a_job_whose_end_never_reached_the_database_is_settled_from_its_stream(
     row = InferenceJob.objects.get()
     assert (row.state, row.output, row.attempt) == ("succeeded", "answer", 1)
     assert (row.prompt_tokens, row.completion_tokens, row.inference_time) == (3, 4, 0.3)
+
+
+def test_a_cancelled_job_of_a_dead_worker_does_not_begin_again(
+    reaper: Reaper, make_job: Job, redis_client: Any
+) -> None:
+    job = make_job("x", state="running", created_at=timezone.now() - LONG_AGO)
+    hold(redis_client, job, "old")
+    redis_client.set(JobKeys(job.job_id).cancel, "The caller left.")
+    assert reaper.sweep() == 1
+    assert queue_length() == 0
+    row = InferenceJob.objects.get()
+    assert (row.state, row.error_message) == ("cancelled", "The caller left.")
+    assert redis_client.exists(JobKeys(job.job_id).lease) == 0
+
+
+def test_a_job_that_is_just_being_cancelled_is_left_alone(
+    reaper: Reaper, make_job: Job, redis_client: Any
+) -> None:
+    job = make_job("x", created_at=timezone.now() - LONG_AGO)
+    redis_client.set(JobKeys(job.job_id).lease, Holder.canceller().encode())
+    assert reaper.sweep() == 0
+    assert queue_length() == 0
