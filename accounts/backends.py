@@ -14,6 +14,7 @@ from llamagpu.http.permissions import Action, Resource
 _BY_APP = {"plugins_app": Resource.PLUGINS}
 _BY_MODEL = {
     "inference.model": Resource.MODELS,
+    "inference.upstream": Resource.MODELS,
     # Rows are narrowed by `visible_to`, and prompts and outputs are shown to nobody.
     "inference.inferencejob": Resource.MONITORING,
 }

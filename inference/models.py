@@ -14,6 +14,8 @@ from inference.states import AttemptCause, DesiredState, JobState, ModelState
 
 #: As `keep_alive`: never unloaded for want of requests.
 FOR_EVER = -1
+#: As `format`: it has no files here, its `upstream` computes it.
+REMOTE_FORMAT = "remote"
 
 
 class Model(models.Model):
@@ -78,6 +80,11 @@ class Model(models.Model):
 
     def __str__(self) -> str:
         return self.slug
+
+    @property
+    def is_remote(self) -> bool:
+        """Computed by another server, which its `upstream` names."""
+        return self.format == REMOTE_FORMAT
 
     def is_wanted(self, default_slug: str) -> bool:
         """Whether workers load it without being asked by a request, and bring it back."""
@@ -231,3 +238,4 @@ class JobAttempt(models.Model):
 
 # Their own file, for its length; they name the tables above.
 from inference.batch_models import Batch, BatchItem  # noqa: E402, F401
+from inference.upstream_models import Upstream  # noqa: E402, F401

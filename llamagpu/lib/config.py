@@ -11,6 +11,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from llamagpu.lib.allow_list import AllowList
 from llamagpu.lib.env import Env
 from llamagpu.lib.memory import MemoryLimit, total_bytes
 from llamagpu.lib.retention import Retention
@@ -53,6 +54,8 @@ class LlamaConfig:
     keep_alive: int
     redis_url: str
     embedded_redis: bool
+    # What remote models may be called; fixed at the start, or who may name one could name any host.
+    upstream_allow: AllowList
     # What a caller may take where neither its user nor its role says otherwise; -1 is no limit.
     rate_inference: int
     rate_batch: int
@@ -83,6 +86,7 @@ class LlamaConfig:
             admin_username=env.text("LLAMA_ADMIN_USERNAME", "admin"),
             redis_url=env.text("REDIS_URL") or f"unix://{redis_socket(data_dir)}",
             embedded_redis=not env.is_set("REDIS_URL"),
+            upstream_allow=env.hosts("LLAMA_UPSTREAM_ALLOW"),
         )
 
     @property

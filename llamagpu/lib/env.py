@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from llamagpu.lib.allow_list import AllowList
 from llamagpu.lib.memory import MemoryLimit
 from llamagpu.lib.secret_files import read_or_create
 
@@ -101,6 +102,13 @@ class Env:
         """Values separated by commas or spaces."""
         value = self.text(name)
         return tuple(part for part in re.split(r"[,\s]+", value) if part) if value else default
+
+    def hosts(self, name: str) -> AllowList:
+        """Hosts, `host:port` and networks; empty allows none."""
+        try:
+            return AllowList.parse(self.words(name))
+        except ValueError as error:
+            raise EnvError(f"{name}: {error}") from error
 
     def path(self, name: str, default: Path) -> Path:
         value = self.text(name)

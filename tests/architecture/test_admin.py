@@ -22,6 +22,7 @@ WITHOUT_PAGE = {
     "batchitem",
     "idempotentcall",
     "jobattempt",
+    "upstream",
 }
 # What nobody but the owner of a job reads.
 SECRET_FIELDS = {"prompt", "output", "params", "digest", "password", "key"}
