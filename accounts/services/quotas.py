@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import redis
 from django.utils import timezone
@@ -33,6 +34,22 @@ QUOTAS = (
     "pool_daily_tokens",
     "pool_monthly_tokens",
 )
+
+
+def limits_that_hold(claim: JobClaim) -> list[dict[str, Any]]:
+    """The finite limits on tokens and jobs that bear on a job: of what, of whom, set where."""
+    policies = claim.policies
+    return [
+        {
+            "limit": limit.name,
+            "subject": str(limit.subject),
+            "value": limit.value,
+            "source": limit.source,
+        }
+        for name in ("tokens_per_minute", *QUOTAS)
+        for limit in policies.limits(name)
+        if limit.is_finite
+    ]
 
 
 def reserve_minute(claim: JobClaim) -> None:

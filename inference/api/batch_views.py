@@ -66,6 +66,7 @@ class BatchInferView(APIView):
             request_id=request_id_of(request),
             is_async=call.is_async,
             workers=workers,
+            received_at=request._request.received_at,  # type: ignore[attr-defined]
         )
         if call.is_async:
             url = request.build_absolute_uri(f"batches/{batch.pk}")  # beside this address

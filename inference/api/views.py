@@ -117,6 +117,7 @@ def _submit(
             request_id=request_id_of(request),
             is_streamed=is_streamed,
             prompt_tokens=PromptTokens(counted or 0, most),
+            received_at=request._request.received_at,  # type: ignore[attr-defined]
         )
     )
     release_connections()

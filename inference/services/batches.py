@@ -26,7 +26,7 @@ from inference.models import Batch, BatchItem, InferenceJob, Model
 from inference.presence import WorkerReport
 from inference.protocol import ErrorEvent, Prompt, SamplingParams
 from inference.services.settlement import published_usage, settle_jobs, settlement_of
-from inference.services.submission import PromptTokens
+from inference.services.submission import PromptTokens, seconds_since
 from inference.stream import JobKeys
 from llamagpu.http.errors import AppError
 from llamagpu.lib.error_codes import ErrorCode
@@ -73,8 +73,11 @@ def submit_batch(
     request_id: str,
     is_async: bool,
     workers: Sequence[WorkerReport],
+    received_at: float | None = None,
 ) -> Batch:
     """Set the tokens of all items aside and write all rows, in one transaction; then ring.
+
+    `received_at` is when the call came in, on the clock of `time.perf_counter`.
 
     Raises AppError RATE_LIMIT_EXCEEDED and QUOTA_EXCEEDED, with nothing written, and
     BACKEND_UNAVAILABLE when the broker is away; the jobs' rows then say so.
@@ -99,7 +102,8 @@ def submit_batch(
         with transaction.atomic():
             quotas.reserve_all(list(claims.values()))
             batch.save(force_insert=True)
-            _write_rows(batch, entries, claims, priority)
+            shared = {"priority": priority, "admission_time": seconds_since(received_at)}
+            _write_rows(batch, entries, claims, shared)
     except Exception:
         for claim in claims.values():
             quotas.release_minute(claim)
@@ -120,10 +124,16 @@ def _reserve_minute(claims: Sequence[JobClaim]) -> None:
 
 
 def _write_rows(
-    batch: Batch, entries: Sequence[Entry], claims: Mapping[int, JobClaim], priority: int
+    batch: Batch,
+    entries: Sequence[Entry],
+    claims: Mapping[int, JobClaim],
+    shared: Mapping[str, Any],
 ) -> None:
+    """`shared` are columns that all jobs have alike."""
+    first = next(iter(claims.values()), None)
+    shared = {**shared, "limits": quotas.limits_that_hold(first) if first else []}
     jobs = {
-        place: _job_of(batch, entry.outcome, claims[place], priority)
+        place: _job_of(batch, entry.outcome, claims[place], shared)
         for place, entry in enumerate(entries)
         if isinstance(entry.outcome, Work)
     }
@@ -133,17 +143,18 @@ def _write_rows(
     )
 
 
-def _job_of(batch: Batch, work: Work, claim: JobClaim, priority: int) -> InferenceJob:
+def _job_of(batch: Batch, work: Work, claim: JobClaim, shared: Mapping[str, Any]) -> InferenceJob:
     return InferenceJob(
         id=claim.job_id,
         owner=batch.owner,
         api_key=batch.api_key,
         model=batch.model,
         request_id=batch.request_id,
-        priority=priority,
+        **shared,
         prompt=wire.to_builtins(work.prompt),
         params=wire.to_builtins(work.params),
         prompt_tokens=work.tokens.counted,
+        reserved_tokens=claim.tokens,
         created_at=batch.created_at,
         deadline_at=batch.deadline_at,
     )

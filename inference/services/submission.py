@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 import uuid
 from dataclasses import dataclass
 from datetime import timedelta
@@ -38,7 +39,10 @@ class PromptTokens:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobCall:
-    """What a caller asks for, checked. `timeout` is in seconds, `api_key` None in a browser session."""
+    """What a caller asks for, checked. `timeout` is in seconds, `api_key` None in a browser session.
+
+    `received_at` is when the call came in, on the clock of `time.perf_counter`, where that is known.
+    """
 
     owner: Any
     api_key: Any
@@ -51,11 +55,17 @@ class JobCall:
     priority: int = 0
     is_streamed: bool = False
     end_user: str = ""
+    received_at: float | None = None
 
     @property
     def most_tokens(self) -> int:
         """What the job can come to use at most, answers included."""
         return self.prompt_tokens.most + self.params.max_tokens * self.params.n
+
+
+def seconds_since(moment: float | None) -> float | None:
+    """Since a moment on the clock of `time.perf_counter`; None where that is not known."""
+    return None if moment is None else time.perf_counter() - moment
 
 
 def submit_job(call: JobCall) -> GenerationJob:
@@ -92,6 +102,9 @@ def _create_row(call: JobCall, claim: JobClaim) -> InferenceJob:
         prompt=wire.to_builtins(call.prompt),
         params=wire.to_builtins(call.params),
         prompt_tokens=call.prompt_tokens.counted,
+        admission_time=seconds_since(call.received_at),
+        reserved_tokens=claim.tokens,
+        limits=quotas.limits_that_hold(claim),
         created_at=now,
         deadline_at=now + timedelta(seconds=call.timeout),
     )
