@@ -10,7 +10,7 @@ from django.template.defaultfilters import filesizeformat
 
 from inference.load_options import LoadOptions
 from inference.model_control import change_model, load_model, unload_model
-from inference.models import Batch, InferenceJob, Model
+from inference.models import Batch, FileBatch, InferenceJob, Model, StoredFile
 from inference.status import describe_models
 from llamagpu.http.model_admin import PortalModelAdmin, ReadOnlyModelAdmin
 
@@ -206,4 +206,54 @@ class BatchAdmin(ReadOnlyModelAdmin):
         "created_at",
         "deadline_at",
         "cancelled_at",
+    ]
+
+
+@admin.register(StoredFile)
+class StoredFileAdmin(ReadOnlyModelAdmin):
+    """That it is there, and how large: what stands in it is the owner's."""
+
+    list_display = ["id", "owner", "purpose", "size", "created_at", "expires_at"]
+    list_filter = ["purpose"]
+    search_fields = ["id", "owner__username"]
+    list_select_related = ["owner"]
+    fields = ["id", "owner", "purpose", "num_bytes", "sha256", "created_at", "expires_at"]
+
+    @admin.display(description="size", ordering="num_bytes")
+    def size(self, row: StoredFile) -> str:
+        return filesizeformat(row.num_bytes)
+
+
+@admin.register(FileBatch)
+class FileBatchAdmin(ReadOnlyModelAdmin):
+    """How far each is; what it asked is the owner's."""
+
+    list_display = [
+        "id",
+        "owner",
+        "endpoint",
+        "state",
+        "num_lines",
+        "num_completed",
+        "num_failed",
+        "created_at",
+    ]
+    list_filter = ["state", "endpoint"]
+    search_fields = ["id", "request_id", "owner__username"]
+    list_select_related = ["owner"]
+    fields = [
+        "id",
+        "request_id",
+        "owner",
+        "api_key",
+        "endpoint",
+        "state",
+        "input_file_id",
+        "output_file_id",
+        "error_file_id",
+        "num_lines",
+        "num_completed",
+        "num_failed",
+        "created_at",
+        "expires_at",
     ]

@@ -1,4 +1,4 @@
-"""State machines of a model and of a job, with every allowed transition in one place."""
+"""State machines of models, jobs and batches of files, with every allowed transition in one place."""
 
 from __future__ import annotations
 
@@ -38,6 +38,41 @@ JOB_TRANSITIONS: dict[JobState, frozenset[JobState]] = {
 }
 
 LIVE_JOB_STATES = tuple(state for state in JobState if not state.is_final)
+
+
+class FileBatchState(StrEnum):
+    """As clients of OpenAI's API know them."""
+
+    VALIDATING = "validating"
+    IN_PROGRESS = "in_progress"
+    FINALIZING = "finalizing"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    EXPIRED = "expired"
+    CANCELLING = "cancelling"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_final(self) -> bool:
+        return not FILE_BATCH_TRANSITIONS[self]
+
+
+FILE_BATCH_TRANSITIONS: dict[FileBatchState, frozenset[FileBatchState]] = {
+    FileBatchState.VALIDATING: frozenset(
+        {FileBatchState.IN_PROGRESS, FileBatchState.FAILED, FileBatchState.CANCELLING}
+    ),
+    FileBatchState.IN_PROGRESS: frozenset({FileBatchState.FINALIZING, FileBatchState.CANCELLING}),
+    FileBatchState.FINALIZING: frozenset(
+        {FileBatchState.COMPLETED, FileBatchState.FAILED, FileBatchState.EXPIRED}
+    ),
+    FileBatchState.CANCELLING: frozenset({FileBatchState.CANCELLED}),
+    FileBatchState.COMPLETED: frozenset(),
+    FileBatchState.FAILED: frozenset(),
+    FileBatchState.EXPIRED: frozenset(),
+    FileBatchState.CANCELLED: frozenset(),
+}
+
+LIVE_FILE_BATCH_STATES = tuple(state for state in FileBatchState if not state.is_final)
 
 
 class ModelState(StrEnum):

@@ -20,8 +20,10 @@ WITHOUT_PAGE = {
     "audithead",
     "auditverification",
     "batchitem",
+    "batchline",
     "idempotentcall",
     "jobattempt",
+    "linejob",
     "upstream",
 }
 # What nobody but the owner of a job reads.
