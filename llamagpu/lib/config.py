@@ -41,6 +41,10 @@ class LlamaConfig:
     max_new_tokens: int
     max_queue: int
     max_batch_inputs: int
+    max_file_bytes: int
+    max_user_files: int
+    max_user_file_bytes: int
+    file_retention_days: int
     job_timeout: int
     job_retention: Retention
     num_slots: int
@@ -98,6 +102,11 @@ class LlamaConfig:
     def max_body_bytes(self) -> int:
         """Largest body of a request: the longest text, four bytes a character, JSON around it."""
         return max(1_048_576, self.max_input_chars * 4 + 65_536)
+
+    @property
+    def files_dir(self) -> Path:
+        """What callers have uploaded, and the results of their batches."""
+        return self.data_dir / "files"
 
     @property
     def cache_dir(self) -> Path:
