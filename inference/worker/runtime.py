@@ -22,6 +22,7 @@ from django.conf import settings
 from inference.protocol import GenerationJob
 from inference.worker.batch_lane import BatchLane
 from inference.worker.engine_pool import EnginePool
+from inference.worker.engine_process import ENGINE_COMMAND
 from inference.worker.generation import JobRunner
 from inference.worker.heartbeat import Heartbeat
 from inference.worker.load_orders import order_for
@@ -43,7 +44,9 @@ class WorkerRuntime:
     def __init__(self, name: str) -> None:
         client = sync_client(settings.REDIS_URL)
         instance = secrets.token_hex(6)
-        self._engines = EnginePool(order_for, memory_limit=current().max_memory_bytes)
+        self._engines = EnginePool(
+            order_for, ENGINE_COMMAND, memory_limit=current().max_memory_bytes
+        )
         self._runner = JobRunner(client, name, instance, self._engines, Pipeline())
         self._batches = BatchLane(self._runner, current().num_slots)
         self._reconciler = Reconciler(client, self._engines)
