@@ -10,7 +10,7 @@ from django.db import models
 from django.utils import timezone
 
 from inference.querysets import InferenceJobQuerySet, ModelQuerySet
-from inference.states import AttemptCause, DesiredState, JobState, ModelState
+from inference.states import STORED_MODEL_STATES, AttemptCause, DesiredState, JobState, ModelState
 
 #: As `keep_alive`: never unloaded for want of requests.
 FOR_EVER = -1
@@ -32,7 +32,7 @@ class Model(models.Model):
     state = models.CharField(
         max_length=16,
         default=ModelState.AVAILABLE.value,
-        choices=[(state.value, state.value) for state in (ModelState.ABSENT, ModelState.AVAILABLE)],
+        choices=[(state.value, state.value) for state in STORED_MODEL_STATES],
     )
     architecture = models.CharField(max_length=64)
     format = models.CharField(max_length=16, default="safetensors")
@@ -42,6 +42,9 @@ class Model(models.Model):
     context_length = models.IntegerField()
     vocab_size = models.IntegerField()
     sha256 = models.CharField(max_length=64, blank=True)
+    pull_error = models.CharField(
+        max_length=500, blank=True, editable=False, help_text="why the last pull did not succeed"
+    )
 
     is_enabled = models.BooleanField(default=True, help_text="a disabled model is not served")
     is_pinned = models.BooleanField(
@@ -53,6 +56,30 @@ class Model(models.Model):
         validators=[MinValueValidator(FOR_EVER)],
         help_text="seconds without a request after which it is unloaded; -1: never; "
         "empty: never where it was loaded by hand, else LLAMA_KEEP_ALIVE",
+    )
+    replicas = models.PositiveSmallIntegerField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text="workers that hold it; empty: every one that is asked to",
+    )
+    max_model_len = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text="tokens that prompt and answer may fill together; empty: LLAMA_MAX_MODEL_LEN",
+    )
+    max_running = models.PositiveSmallIntegerField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text="requests that one engine of it runs at once; empty: LLAMA_NUM_SLOTS",
+    )
+    max_new_tokens = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text="highest max_tokens of a request; empty: LLAMA_MAX_NEW_TOKENS",
     )
     desired_state = models.CharField(
         max_length=16,

@@ -16,8 +16,12 @@ if TYPE_CHECKING:
 
 class ModelQuerySet(models.QuerySet["Model"]):
     def visible_to(self, user: Any) -> ModelQuerySet:
-        """All models for who may read models, else none."""
-        return self if user.can(Resource.MODELS, Action.READ) else self.none()
+        """All models for who may read models, else none; without those that were deleted."""
+        return self.known() if user.can(Resource.MODELS, Action.READ) else self.none()
+
+    def known(self) -> ModelQuerySet:
+        """Without those that were deleted."""
+        return self.exclude(state=ModelState.REMOVED)
 
     def allowed_by(self, key: Any) -> ModelQuerySet:
         """Narrowed to the models that `key` lists; not narrowed by a session (None) or an open key."""

@@ -76,14 +76,28 @@ LIVE_FILE_BATCH_STATES = tuple(state for state in FileBatchState if not state.is
 
 
 class ModelState(StrEnum):
-    """`available` and `absent` are what the disk holds; the other ones are what workers report."""
+    """The first four stand in the table of models: what the disk holds, or is about to.
+
+    `removed` is a model that somebody deleted and whose jobs still name it. The other states are what
+    workers report of their engines.
+    """
 
     ABSENT = "absent"
     AVAILABLE = "available"
+    DOWNLOADING = "downloading"
+    REMOVED = "removed"
     LOADING = "loading"
     READY = "ready"
     UNLOADING = "unloading"
     FAILED = "failed"
+
+
+STORED_MODEL_STATES = (
+    ModelState.ABSENT,
+    ModelState.AVAILABLE,
+    ModelState.DOWNLOADING,
+    ModelState.REMOVED,
+)
 
 
 class DesiredState(StrEnum):
