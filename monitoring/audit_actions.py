@@ -45,7 +45,13 @@ class AuditAction(StrEnum):
     MODEL_LOADED = "model.loaded"
     MODEL_UNLOADED = "model.unloaded"
 
-    JOB_READ = "job.read"
+    FILE_STORED = "file.stored"
+    FILE_DELETED = "file.deleted"
+    BATCH_CREATED = "batch.created"
+    BATCH_CANCELLED = "batch.cancelled"
+
+    JOB_CANCELLED = "job.cancelled"
+    JOB_CONTENT_READ = "job.content_read"
     ACCESS_REFUSED = "access.refused"
     AUDIT_EXPORTED = "audit.exported"
     AUDIT_ARCHIVED = "audit.archived"

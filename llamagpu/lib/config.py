@@ -47,6 +47,8 @@ class LlamaConfig:
     file_retention_days: int
     job_timeout: int
     job_retention: Retention
+    job_history_days: int
+    audited_job_reads: bool
     num_slots: int
     max_model_len: int
     max_memory: MemoryLimit

@@ -61,7 +61,16 @@ def _level_word(level: int | None) -> str:
     return "auto" if level is None else str(level)
 
 
+def _is_on(word: str) -> bool:
+    return word == "on"
+
+
+def _on_word(is_on: bool) -> str:
+    return "on" if is_on else "off"
+
+
 _OPTIMIZATION = Choice("auto", _LEVELS, _level, _level_word)
+_SWITCH = Choice("off", ("off", "on"), _is_on, _on_word)
 _LOG_LEVEL = Choice("info", _LOG_LEVELS, str.upper, str.lower)
 
 # fmt: off
@@ -108,6 +117,10 @@ SETTING_FIELDS: tuple[SettingField, ...] = (
                  "seconds that a request may take; the highest timeout of a request"),
     SettingField("job_retention", "LLAMA_JOB_RETENTION", Keeping("full"), LIVE, REQUESTS,
                  "what is kept of prompts and answers after the end: full, 30d and so on, hash, or none"),
+    SettingField("job_history_days", "LLAMA_JOB_HISTORY_DAYS", Whole(0, 0, 36_500), LIVE, REQUESTS,
+                 "days after which ended jobs are removed as a whole; 0 keeps them"),
+    SettingField("audited_job_reads", "LLAMA_AUDITED_JOB_READS", _SWITCH, LIVE, REQUESTS,
+                 "whether Admins may read prompts and answers of others, with a reason and an audit row"),
     SettingField("rate_inference", "LLAMA_RATE_INFERENCE", _limit(100), LIVE, LIMITS,
                  "inference requests a minute and user; -1 is no limit"),
     SettingField("rate_batch", "LLAMA_RATE_BATCH", _limit(10), LIVE, LIMITS,
