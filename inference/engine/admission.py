@@ -24,7 +24,7 @@ _SEED_BITS = 64
 
 def check_params(params: SamplingParams) -> None:
     """Raises RequestError INVALID_INPUT naming the parameter that is out of range."""
-    _check("max_tokens", params.max_tokens, 1, math.inf)
+    _check("max_tokens", params.max_tokens, 0, math.inf)
     _check("temperature", params.temperature, 0.0, 2.0)
     _check("top_p", params.top_p, 0.0, 1.0, low_open=True)
     _check("top_k", params.top_k, 0, math.inf)
@@ -36,6 +36,8 @@ def check_params(params: SamplingParams) -> None:
     _check("min_tokens", params.min_tokens, 0, params.max_tokens)
     if params.logprobs is not None:
         _check("logprobs", params.logprobs, 0, MAX_LOGPROBS)
+    if params.prompt_logprobs is not None:
+        _check("prompt_logprobs", params.prompt_logprobs, 0, MAX_LOGPROBS)
     if params.seed is not None:
         _check("seed", params.seed, -(2 ** (_SEED_BITS - 1)), 2**_SEED_BITS - 1)
     if len(params.stop) > MAX_STOP_STRINGS:
@@ -73,7 +75,7 @@ def check_length(num_prompt: int, max_tokens: int, max_model_len: int) -> None:
     `max_tokens` is never cut down in silence: a caller who asked for 500 tokens must not wonder
     why the answer ends after 20.
     """
-    if num_prompt >= max_model_len:
+    if num_prompt > max_model_len or (num_prompt == max_model_len and max_tokens):
         raise RequestError(
             f"the prompt has {num_prompt} tokens; this model holds {max_model_len} with the answer",
             ErrorCode.CONTEXT_LENGTH_EXCEEDED,

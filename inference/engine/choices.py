@@ -47,7 +47,9 @@ def split_choices(command: Submit) -> list[Submit]:
 
 def _params(params: SamplingParams, index: int) -> SamplingParams:
     seed = None if params.seed is None else params.seed + index
-    return replace(params, n=1, seed=seed)
+    # What the first says of the prompt holds for all.
+    scores = None if index else params.prompt_logprobs
+    return replace(params, n=1, seed=seed, prompt_logprobs=scores)
 
 
 def _child_id(request_id: str, index: int) -> str:

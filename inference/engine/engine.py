@@ -10,27 +10,31 @@ import logging
 import queue
 import time
 from collections.abc import Callable
+from typing import Any
 
 from inference.engine.backends.base import BaseBackend, ServedModel
 from inference.engine.choices import ChoiceGroups
 from inference.engine.counters import Counters
 from inference.engine.drafts import Drafts
+from inference.engine.embedding import Embedder
 from inference.engine.errors import DeviceLost, RequestError
 from inference.engine.failures import explain_failure, is_out_of_memory
 from inference.engine.grammar import failure_of
 from inference.engine.grammar_compiler import GrammarCompiler
-from inference.engine.intake import build_sequences
+from inference.engine.input_groups import InputGroups
+from inference.engine.intake import Intake
 from inference.engine.kv_cache.slots import SlotPool
 from inference.engine.memory_guard import MemoryGuard
 from inference.engine.output import OutputProcessor
 from inference.engine.pending import PendingGrammars
-from inference.engine.sampler import SampledToken, Sampler
+from inference.engine.prompt_scores import score_prompts, scored_rows
+from inference.engine.sampler import Sampler
 from inference.engine.scheduler import Propose, Scheduler, slot_of
 from inference.engine.sequence import Sequence
 from inference.engine.stats import take_stats
 from inference.engine.step_pace import StepPace
 from inference.engine.step_plan import StepPlan
-from inference.engine.step_results import StepResults
+from inference.engine.step_results import StepOutput, StepResults
 from inference.protocol import Drained, EngineEvent, Failed, Started, Stats, Submit, Usage
 from llamagpu.lib.error_codes import ErrorCode
 
@@ -61,14 +65,17 @@ class Engine:
         """
         files, tokenizer = served.loaded.files, served.loaded.tokenizer
         self._backend = backend
-        self._choices = ChoiceGroups(
-            emit,
-            lambda sequence: self._inbox.put(lambda: self._enqueue(sequence)),
-            lambda request_id: self._inbox.put(lambda: self._cancel(request_id)),
-        )
-        self._emit = self._choices.emit
-        self._tokenizer = tokenizer
         self._capacity = served.capacity
+        self._embedder = Embedder(backend, files.path)
+        self._intake = Intake(
+            tokenizer, self._capacity.max_model_len, self._embedder,
+            scores_prompts=not served.loaded.is_serial,
+        )  # fmt: skip
+        # Half of the places at most: whoever comes meanwhile finds one.
+        window = self._capacity.num_slots // 2
+        self._inputs = InputGroups(emit, self._enter, self._leave, window)
+        self._choices = ChoiceGroups(self._inputs.emit, self._enter, self._leave)
+        self._emit = self._choices.emit
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._pace = StepPace()
         self._scheduler = Scheduler(
@@ -76,6 +83,7 @@ class Engine:
             prefill_budget=prefill_budget,
             max_waiting=max_waiting,
             step_limit=self._pace.most_tokens,
+            scored_rows=scored_rows(files.vocab_size),
         )
         self._scheduler.set_rounding(rounds_alike=self._rounds_alike())
         self._sampler = Sampler(vocab_size=files.vocab_size, eos_token_ids=files.eos_token_ids)
@@ -102,7 +110,7 @@ class Engine:
         """Queue a request; what is wrong with it comes back as its `Failed` event."""
         self._counters.num_requests += 1
         try:
-            sequences = build_sequences(command, self._tokenizer, self._capacity.max_model_len)
+            sequences = self._intake.read(command)
         except RequestError as error:
             self._emit([Failed(command.request_id, error.code, error.message)])
         except Exception:
@@ -111,11 +119,13 @@ class Engine:
             message = "the request could not be read"
             self._emit([Failed(command.request_id, ErrorCode.INFERENCE_FAILED, message)])
         else:
-            self._choices.start(command.request_id, sequences)
+            groups = self._inputs if command.prompt.inputs else self._choices
+            groups.start(command.request_id, sequences)
 
     def cancel(self, request_id: str) -> None:
         """End a request before the next step; one that has ended already is left alone."""
-        self._choices.cancel(request_id)
+        if not self._inputs.cancel(request_id):
+            self._choices.cancel(request_id)
 
     def drain(self, timeout: float) -> None:
         """Refuse new requests, finish the others within `timeout` seconds, then emit `Drained`."""
@@ -132,6 +142,13 @@ class Engine:
     def stop(self) -> None:
         """Leave `run` after the step that is under way."""
         self._inbox.put(self._stop)
+
+    def offers(self) -> dict[str, Any]:
+        """What requests may ask for besides answers, JSON-ready."""
+        return {
+            "embeddings": self._embedder.describe(),
+            "prompt_logprobs": self._intake.scores_prompts,
+        }
 
     def stats(self) -> Stats:
         """A snapshot; its numbers may be one step apart."""
@@ -175,7 +192,7 @@ class Engine:
 
     def _carry_out(self, plan: StepPlan) -> None:
         try:
-            tokens = self._compute(plan)
+            output = self._compute(plan)
         except Exception as error:
             if is_out_of_memory(error) and self._guard.after_failure(plan, error):
                 return
@@ -184,7 +201,7 @@ class Engine:
             return
         try:
             self._scheduler.advance(plan)
-            events = self._results.apply(plan, tokens, time.monotonic())
+            events = self._results.apply(plan, output, time.monotonic())
             if events:
                 self._emit(events)
         except Exception as error:
@@ -193,7 +210,7 @@ class Engine:
         else:
             self._guard.after_step(time.monotonic())
 
-    def _compute(self, plan: StepPlan) -> list[SampledToken | None]:
+    def _compute(self, plan: StepPlan) -> StepOutput:
         """The device's part: changes nothing that a second try would not do again."""
         started = time.perf_counter()
         self.num_progress += 1
@@ -201,12 +218,13 @@ class Engine:
             for copy in plan.copies:
                 self._backend.copy_prefix(copy.source, slot_of(copy.sequence), copy.num_tokens)
             self._sampler.prepare(plan.sampled)
-            logits = self._backend.infer(plan)
+            scores, logits = score_prompts(plan, self._backend.infer(plan))
             tokens = self._sampler.sample(logits, plan.sampled)
+            output = StepOutput(tokens, scores, self._backend.hidden if plan.pooled else None)
         finally:
             self.num_progress += 1
         self._note_time(plan, time.perf_counter() - started)
-        return tokens
+        return output
 
     def _note_time(self, plan: StepPlan, seconds: float) -> None:
         counters = self._counters
@@ -250,6 +268,12 @@ class Engine:
             counters.num_cache_hits += sequence.num_cached > 0
             events.append(Started(sequence.request_id, num_prompt, now - sequence.received_at))
         self._emit(events)
+
+    def _enter(self, sequence: Sequence) -> None:
+        self._inbox.put(lambda: self._enqueue(sequence))
+
+    def _leave(self, request_id: str) -> None:
+        self._inbox.put(lambda: self._cancel(request_id))
 
     def _enqueue(self, sequence: Sequence) -> None:
         if self._find(sequence.request_id) is not None:

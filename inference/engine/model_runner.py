@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from inference.engine.attention import AttentionHook, SlottedAttention
+from inference.engine.hidden_states import HiddenStates
 from inference.engine.kv_cache.slotted import SlottedKVCache
 from inference.engine.step_batch import StepBatch
 from inference.engine.step_plan import StepPlan
@@ -25,6 +26,15 @@ class ModelRunner:
         self._device = device
         self.cache = cache
         self._attention = SlottedAttention(cache)
+        self._states = HiddenStates(model, device)
+
+    @property
+    def hidden_size(self) -> int | None:
+        return self._states.size
+
+    @property
+    def hidden(self) -> torch.Tensor:
+        return self._states.rows
 
     def run(self, plan: StepPlan) -> torch.Tensor:
         """Compute the plan's tokens, write their keys and values; the logits [sampled rows, vocab].
@@ -33,6 +43,7 @@ class ModelRunner:
         the caller decides what an exhausted or broken device means.
         """
         batch = StepBatch(plan, self._device)
+        self._states.expect(plan.pooled_rows)
         self._attention.batch = batch
         self._hook.target = self._attention
         try:

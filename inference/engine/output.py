@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from dataclasses import replace
 
 from inference.engine.sampler import SampledToken
 from inference.engine.sequence import Sequence
-from inference.protocol import Delta, EngineEvent, Finished, FinishReason, TokenLogprob
+from inference.protocol import (
+    Delta,
+    EngineEvent,
+    Finished,
+    FinishReason,
+    PromptLogprobs,
+    TokenLogprob,
+)
 
 TokenText = Callable[[int], str]
 
@@ -28,6 +36,12 @@ class OutputProcessor:
         if sequence.finish_reason is not None:
             events.append(self._finished(sequence, sequence.finish_reason, now))
         return events
+
+    def end_prompt(self, sequence: Sequence, embedding: bytes | None, now: float) -> Finished:
+        """The end of a sequence that has none but its prompt, whose vector is `embedding` if wanted."""
+        sequence.finish_reason = FinishReason.LENGTH if embedding is None else FinishReason.STOP
+        finished = self._finished(sequence, sequence.finish_reason, now)
+        return finished if embedding is None else replace(finished, embeddings=(embedding,))
 
     def _advance(self, sequence: Sequence, token: SampledToken, now: float) -> Delta | None:
         if sequence.first_token_at is None:
@@ -64,7 +78,14 @@ class OutputProcessor:
             usage=sequence.usage(),
             timings=sequence.timings(now),
             logprobs=tuple(sequence.logprobs) if has_logprobs else None,
+            prompt_logprobs=self._prompt_logprobs(sequence),
         )
+
+    def _prompt_logprobs(self, sequence: Sequence) -> PromptLogprobs | None:
+        if sequence.params.prompt_logprobs is None:
+            return None
+        scores = sequence.prompt_scores
+        return (None, *(self._describe(score, score.logprob or 0.0) for score in scores))
 
     def _delta(self, sequence: Sequence, text: str) -> Delta | None:
         unsent = sequence.logprobs[sequence.num_logprobs_sent :]

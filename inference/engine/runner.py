@@ -17,5 +17,15 @@ class Runner(Protocol):
     def cache(self) -> KVCache:
         """The stored keys and values."""
 
+    @property
+    def hidden_size(self) -> int | None:
+        """Numbers in a hidden state; None where they cannot be had."""
+
+    @property
+    def hidden(self) -> torch.Tensor:
+        """The last hidden states [rows, hidden] of the step that was computed last, of its `pooled`
+        chunks in order. A runner of one sequence may give all of a prompt's with its last chunk.
+        """
+
     def run(self, plan: StepPlan) -> torch.Tensor:
         """Compute a step; the logits [rows that ask for them, vocab], float32, on the device."""

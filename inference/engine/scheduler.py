@@ -52,9 +52,12 @@ class Scheduler:
         prefill_budget: int,
         max_waiting: int,
         step_limit: StepLimit = _unlimited,
+        scored_rows: int = sys.maxsize,
     ) -> None:
+        """At most `scored_rows` rows of a step are scored prompts: whole tiles."""
         self.cache = cache
         self.prefill_budget = prefill_budget
+        self._scored_rows = scored_rows
         self.step_limit = step_limit
         self.max_running = cache.num_slots
         self.rounds_alike = True
@@ -142,10 +145,16 @@ class Scheduler:
         if self._prefilling:
             self._is_oldest_first = not self._is_oldest_first
             prefilling = list(self._prefilling.values())
-            for sequence, size in share_budget(
+            left = self._scored_rows
+            for sequence, share in share_budget(
                 prefilling, budget, is_oldest_first=self._is_oldest_first
             ):
-                _plan_prefill(sequence, size, chunks, rows)
+                size = share
+                if sequence.wants_scores:
+                    size = share if share <= left else left // TILE * TILE
+                    left -= size
+                if size:
+                    _plan_prefill(sequence, size, chunks, rows)
         elif propose is not None:
             rows = self._plan_drafts(propose)
         decodes = tuple(self._decoding)
@@ -293,7 +302,7 @@ class Scheduler:
 
     def _find_place(self, candidate: Sequence) -> Place | None:
         """A place for what the sequence has so far and its next token, if need be by preemption."""
-        keys = candidate.block_keys(candidate.num_tokens - 1)
+        keys = candidate.reusable_keys()
         while True:
             place = self.cache.allocate(candidate.num_tokens, keys)
             if place is not None or not self._preempt_for(candidate):
@@ -306,7 +315,7 @@ class Scheduler:
         prefilling = self._prefilling.values()
         if not prefilling or all(s.tenant != candidate.tenant for s in prefilling):
             return True
-        num_known = self.cache.match(candidate.block_keys(candidate.num_tokens - 1))
+        num_known = self.cache.match(candidate.reusable_keys())
         num_pending = candidate.num_tokens - num_known
         return would_get_some(prefilling, candidate, num_pending, budget)
 
@@ -322,6 +331,8 @@ class Scheduler:
         if not sequence.num_preemptions:
             sequence.num_cached = place.num_cached
             self._waiting.charge(sequence.tenant, num_prompt - place.num_cached)
+        if sequence.pool is not None:
+            sequence.pool.clear()
         sequence.move_to(SequenceState.PREFILLING)
         self._running[sequence.request_id] = sequence
         self._prefilling[sequence.request_id] = sequence
@@ -361,7 +372,8 @@ def _plan_prefill(
     if start < sequence.chunk_end:
         end = min(start + size, sequence.chunk_end)
         # What is sampled follows the last token there is.
-        chunks.append(PrefillChunk(sequence, start, end, is_last=end == sequence.num_tokens))
+        is_last, is_scored = end == sequence.num_tokens, sequence.wants_scores
+        chunks.append(PrefillChunk(sequence, start, end, is_last, is_scored=is_scored))
     else:
         fed = sequence.tokens(start + 1, start + size)
         rows.append(Verification(sequence, start, tuple(fed), num_logits=0))

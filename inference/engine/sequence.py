@@ -15,6 +15,8 @@ from inference.protocol import FinishReason, SamplingParams, Timings, TokenLogpr
 if TYPE_CHECKING:
     from inference.engine.drafts import DraftState
     from inference.engine.grammar import GrammarState
+    from inference.engine.pooling import PooledStates
+    from inference.engine.sampler import SampledToken
 
 
 class SequenceState(StrEnum):
@@ -87,6 +89,10 @@ class Sequence:
         self.finish_reason: FinishReason | None = None
         self.logprobs: list[TokenLogprob] = []
         self.num_logprobs_sent = 0
+        # Of the prompt's tokens from the second on, where `params.prompt_logprobs` asks for them.
+        self.prompt_scores: list[SampledToken] = []
+        # Set where a vector is wanted of the prompt.
+        self.pool: PooledStates | None = None
         # Set once `params.grammar` is compiled; advances with each token of the output.
         self.grammar: GrammarState | None = None
         self._seed = params.seed if params.seed is not None else secrets.randbits(64)
@@ -106,6 +112,17 @@ class Sequence:
     def num_pending(self) -> int:
         """Tokens to compute before the first, or the next, token can be decoded."""
         return self.prefill_end - self.num_computed
+
+    @property
+    def is_prompt_only(self) -> bool:
+        """Whether it ends with its prompt: nothing is sampled."""
+        return self.params.max_tokens == 0
+
+    @property
+    def wants_scores(self) -> bool:
+        """Whether log probabilities of its prompt are still missing."""
+        num_scores = len(self.prompt_scores)
+        return self.params.prompt_logprobs is not None and num_scores < len(self.prompt_ids) - 1
 
     @property
     def is_finished(self) -> bool:
@@ -130,6 +147,12 @@ class Sequence:
     def block_keys(self, num_tokens: int) -> list[bytes]:
         """The names of the whole blocks among the first `num_tokens`, for the cache."""
         return self.keys.up_to(num_tokens, self.tokens)
+
+    def reusable_keys(self) -> list[bytes]:
+        """The names of the blocks that may be taken from the cache instead of being computed."""
+        if self.pool is not None or self.wants_scores:
+            return []
+        return self.block_keys(self.num_tokens - 1)
 
     def rewind_random(self) -> None:
         """Take back the numbers drawn for a token that was never added: a step is to be repeated.

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from inference.engine.hidden_states import HiddenStates
 from inference.engine.kv_cache.base import KVCache
 from inference.engine.kv_cache.slots import SlotPool
 from inference.engine.scheduler import StepPlan
@@ -69,6 +70,15 @@ class SerialRunner:
         self._vocab_size = vocab_size
         self._keeps_rows = "logits_to_keep" in inspect.signature(model.forward).parameters
         self.cache = SerialCache()
+        self._states = HiddenStates(model, device)
+
+    @property
+    def hidden_size(self) -> int | None:
+        return self._states.size
+
+    @property
+    def hidden(self) -> torch.Tensor:
+        return self._states.rows
 
     def run(self, plan: StepPlan) -> torch.Tensor:
         """Compute the plan's one sequence; its logits [rows that ask for them, vocab], float32.
@@ -80,13 +90,17 @@ class SerialRunner:
         if len(plan.sequences) > 1:
             raise RuntimeError("a serial model computes one sequence at a time")
         if plan.decodes:
+            self._states.expect([])
             sequence = plan.decodes[0]
             return self._compute(sequence, sequence.num_computed + 1, 1)
-        num_rows = sum(chunk.logit_rows for chunk in plan.chunks)
-        if num_rows == 0:
-            return torch.empty(0, self._vocab_size, device=self._device)
         chunk = plan.chunks[0]
-        return self._compute(chunk.sequence, chunk.end, num_rows)
+        is_pooled = chunk.is_last and chunk.sequence.pool is not None
+        self._states.expect(list(range(chunk.end)) if is_pooled else [])
+        num_rows = sum(chunk.logit_rows for chunk in plan.chunks)
+        if num_rows == 0 and not is_pooled:
+            return torch.empty(0, self._vocab_size, device=self._device)
+        logits = self._compute(chunk.sequence, chunk.end, max(1, num_rows))
+        return logits[:num_rows]
 
     def _compute(self, sequence: Sequence, end: int, num_rows: int) -> torch.Tensor:
         token_ids = sequence.tokens(0, end)

@@ -38,7 +38,11 @@ class RunningEngine:
             num_parameters=files.num_parameters,
             weight_bytes=files.num_parameters * loaded.dtype.itemsize,
             load_time=load_time,
-            capabilities={**self.backend.get_capabilities(), **self._batching()},
+            capabilities={
+                **self.backend.get_capabilities(),
+                **self._batching(),
+                **self.engine.offers(),
+            },
             rejected_backends=self.rejected_backends,
             reserved_bytes=resident_bytes() + self._host_cache_bytes(),
         )

@@ -11,8 +11,9 @@ from inference.engine.sequence import Sequence
 class PrefillChunk:
     """Positions `start` to `end` (exclusive) of a sequence. `start` is a multiple of TILE.
 
-    After the last chunk a token is sampled. `num_logits` asks for the logits of that many of the
-    chunk's last rows (None: of the one that is sampled).
+    After the last chunk a token is sampled, unless the sequence ends with its prompt. `num_logits`
+    asks for the logits of that many of the chunk's last rows (None: of the one that is sampled);
+    `is_scored` chunks ask for all, each row to tell how well it foresaw the token after it.
     """
 
     sequence: Sequence
@@ -20,11 +21,19 @@ class PrefillChunk:
     end: int
     is_last: bool
     num_logits: int | None = None
+    is_scored: bool = False
+
+    @property
+    def is_sampled(self) -> bool:
+        """Whether a token is sampled after it."""
+        return self.is_last and not self.sequence.is_prompt_only
 
     @property
     def logit_rows(self) -> int:
         """How many of the chunk's last rows need logits."""
-        return int(self.is_last) if self.num_logits is None else self.num_logits
+        if self.is_scored:
+            return self.end - self.start
+        return int(self.is_sampled) if self.num_logits is None else self.num_logits
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +96,35 @@ class StepPlan:
 
     @property
     def sampled(self) -> tuple[Sequence, ...]:
-        """Whose the logits are, row by row: a sequence with drafts appears once per row."""
+        """Whose the logits are to sample from, row by row: a sequence with drafts appears once per row."""
+        rows = self.sampled_before_chunks
+        if self.chunks:
+            rows += tuple(chunk.sequence for chunk in self.chunks if chunk.is_sampled)
+        return rows
+
+    @property
+    def sampled_before_chunks(self) -> tuple[Sequence, ...]:
+        """The part of `sampled` that decodes."""
         rows = self.decodes
         for verification in self.verifications:
             rows += (verification.sequence,) * verification.logit_rows
-        if self.chunks:
-            rows += tuple(chunk.sequence for chunk in self.chunks if chunk.is_last)
+        return rows
+
+    @property
+    def pooled(self) -> tuple[PrefillChunk, ...]:
+        """The chunks whose last hidden states are wanted."""
+        return tuple(chunk for chunk in self.chunks if chunk.sequence.pool is not None)
+
+    @property
+    def pooled_rows(self) -> list[int]:
+        """Which rows of tokens those chunks are."""
+        rows: list[int] = []
+        first = len(self.decodes) + sum(item.num_rows for item in self.verifications)
+        for chunk in self.chunks:
+            end = first + chunk.end - chunk.start
+            if chunk.sequence.pool is not None:
+                rows += range(first, end)
+            first = end
         return rows
 
     @property

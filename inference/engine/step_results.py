@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
 
 from inference.engine.counters import Counters
 from inference.engine.drafts import Drafts
 from inference.engine.output import OutputProcessor
+from inference.engine.prompt_scores import ChunkScores
 from inference.engine.sampler import SampledToken
 from inference.engine.scheduler import Scheduler
 from inference.engine.sequence import Sequence
@@ -17,6 +21,17 @@ from inference.protocol import EngineEvent, Failed
 logger = logging.getLogger(__name__)
 Fail = Callable[[Sequence, str], Failed]
 Tokens = list[SampledToken | None]
+
+
+@dataclass(frozen=True, slots=True)
+class StepOutput:
+    """What the device has computed: a token for each of `plan.sampled`, scores of prompts, and the
+    hidden states that `Runner.hidden` describes.
+    """
+
+    tokens: Tokens
+    scores: list[ChunkScores]
+    hidden: torch.Tensor | None
 
 
 class StepResults:
@@ -42,10 +57,11 @@ class StepResults:
         self._fail = fail
         self._fail_unsound = fail_unsound
 
-    def apply(self, plan: StepPlan, tokens: Tokens, now: float) -> list[EngineEvent]:
-        """What to send; `tokens` are in the order of `plan.sampled`, `now` is monotonic seconds."""
+    def apply(self, plan: StepPlan, output: StepOutput, now: float) -> list[EngineEvent]:
+        """What to send; `now` is monotonic seconds."""
         events: list[EngineEvent] = []
-        row = 0
+        self._note_prompts(plan, output, events)
+        tokens, row = output.tokens, 0
         for sequence in plan.decodes:
             self._add_token(sequence, tokens[row], now, events)
             row += 1
@@ -55,10 +71,35 @@ class StepResults:
                 self._verify(verification, rows, now, events)
                 row += verification.logit_rows
         for chunk in plan.chunks:
-            if chunk.is_last:
-                self._add_token(chunk.sequence, tokens[row], now, events)
+            if chunk.is_sampled:
+                if not chunk.sequence.is_finished:
+                    self._add_token(chunk.sequence, tokens[row], now, events)
                 row += 1
+            elif chunk.is_last and not chunk.sequence.is_finished:
+                self._end_prompt(chunk.sequence, now, events)
         return events
+
+    def _note_prompts(self, plan: StepPlan, output: StepOutput, events: list[EngineEvent]) -> None:
+        for scores in output.scores:
+            if not scores.apply():
+                events.append(self._fail_unsound(scores.sequence))
+        if output.hidden is None:
+            return
+        pooled = plan.pooled
+        # A runner of one sequence gives all rows of a prompt at once.
+        sizes = [chunk.end - chunk.start for chunk in pooled]
+        parts = output.hidden.split(sizes) if len(pooled) > 1 else (output.hidden,)
+        for chunk, rows in zip(pooled, parts, strict=True):
+            if chunk.sequence.pool is not None:
+                chunk.sequence.pool.add(rows)
+
+    def _end_prompt(self, sequence: Sequence, now: float, events: list[EngineEvent]) -> None:
+        vector = None
+        if sequence.pool is not None and (vector := sequence.pool.vector()) is None:
+            events.append(self._fail_unsound(sequence))
+            return
+        events.append(self._output.end_prompt(sequence, vector, now))
+        self._scheduler.finish(sequence)
 
     def _add_token(
         self, sequence: Sequence, token: SampledToken | None, now: float, events: list[EngineEvent]

@@ -85,6 +85,16 @@ class BaseBackend(ABC):
         return False
 
     @property
+    def hidden_size(self) -> int | None:
+        """Numbers in a hidden state; None where `hidden` gives none. May change between two steps."""
+        return None
+
+    @property
+    def hidden(self) -> torch.Tensor:
+        """The last hidden states of the last step's `pooled` chunks, as `Runner.hidden` has them."""
+        raise RuntimeError(f"the {self.name} backend gives no hidden states")
+
+    @property
     def free_bytes(self) -> int | None:
         """Memory of the device that steps could still take; None where nobody knows."""
         return None

@@ -207,6 +207,16 @@ class TorchBackend(BaseBackend):
         return bool(getattr(self._runner, "rounds_alike", False))
 
     @property
+    def hidden_size(self) -> int | None:
+        return self._runner.hidden_size if self._runner is not None else None
+
+    @property
+    def hidden(self) -> torch.Tensor:
+        if self._runner is None:
+            raise EngineError("no model is loaded")
+        return self._runner.hidden
+
+    @property
     def free_bytes(self) -> int | None:
         return self._free_bytes()
 

@@ -64,7 +64,8 @@ class StepStruct(ctypes.Structure):
     _fields_ = [
         ("num_rows", c_int32), ("num_logit_rows", c_int32), ("tokens", c_void_p),
         ("positions", c_void_p), ("slots", c_void_p), ("fine", c_void_p), ("logit_rows", c_void_p),
-        ("logits", c_void_p),
+        ("logits", c_void_p), ("hidden_rows", c_void_p), ("hidden", c_void_p),
+        ("num_hidden_rows", c_int32), ("reserved", c_int32),
     ]  # fmt: skip
 
 

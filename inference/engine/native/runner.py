@@ -27,7 +27,7 @@ from inference.engine.native.library import (
 )
 from inference.engine.scheduler import slot_of
 from inference.engine.sequence import Sequence
-from inference.engine.step_plan import StepPlan
+from inference.engine.step_plan import PrefillChunk, StepPlan
 from inference.engine.tiling import TILE
 
 _NORMS = (
@@ -52,12 +52,21 @@ class NativeRunner:
         self._alive: list[object] = [artifact, cache]
         self._vocab = artifact.shape.vocab
         self._logits = torch.empty(0, self._vocab)
+        self._hidden = torch.empty(0, artifact.shape.hidden)
         self._session = library.open(self._model(), num_threads)
 
     @property
     def cache(self) -> KVCache:
         """The stored keys and values."""
         return self._cache
+
+    @property
+    def hidden_size(self) -> int | None:
+        return self._artifact.shape.hidden
+
+    @property
+    def hidden(self) -> torch.Tensor:
+        return self._hidden
 
     def close(self) -> None:
         """End the kernels' threads; the runner computes nothing any more."""
@@ -72,7 +81,8 @@ class NativeRunner:
         num_logits = len(rows.logit_rows)
         if self._logits.shape[0] < num_logits:
             self._logits = torch.empty(num_logits, self._vocab)
-        self._session.step(rows.to_struct(self._logits))
+        self._hidden = torch.empty(len(rows.hidden_rows), self._artifact.shape.hidden)
+        self._session.step(rows.to_struct(self._logits, self._hidden))
         return self._logits[:num_logits]
 
     def _model(self) -> ModelStruct:
@@ -146,12 +156,12 @@ class NativeRunner:
 
 
 class _Rows:
-    """A plan's tokens as four arrays of 32-bit integers."""
+    """A plan's tokens as arrays of 32-bit integers."""
 
     def __init__(self, plan: StepPlan) -> None:
         self.tokens, self.positions = array("i"), array("i")
         self.slots, self.logit_rows = array("i"), array("i")
-        self.fine = array("i")
+        self.fine, self.hidden_rows = array("i"), array("i")
         for sequence in plan.decodes:
             position = sequence.num_computed
             self.logit_rows.append(len(self.tokens))
@@ -163,14 +173,22 @@ class _Rows:
             self.tokens.extend(rows.token_ids)
             self._place(rows.sequence, rows.start, rows.end, rows.logit_rows)
         for chunk in plan.chunks:
-            self.tokens.extend(chunk.sequence.tokens(chunk.start, chunk.end))
-            is_answer_start = chunk.is_last and not chunk.sequence.output_ids
-            if is_answer_start and chunk.num_logits is None:
-                self._place(chunk.sequence, chunk.start, chunk.end, 0)
-                self.tokens.append(self.tokens[-1])
-                self._place(chunk.sequence, chunk.end - 1, chunk.end, 1, fine=1)
-            else:
-                self._place(chunk.sequence, chunk.start, chunk.end, chunk.logit_rows)
+            self._add_chunk(chunk)
+
+    def _add_chunk(self, chunk: PrefillChunk) -> None:
+        first = len(self.tokens)
+        self.tokens.extend(chunk.sequence.tokens(chunk.start, chunk.end))
+        if chunk.sequence.pool is not None:
+            self.hidden_rows.extend(range(first, len(self.tokens)))
+        is_answer_start = chunk.is_sampled and not chunk.sequence.output_ids
+        if not is_answer_start or chunk.num_logits is not None:
+            self._place(chunk.sequence, chunk.start, chunk.end, chunk.logit_rows)
+            return
+        # The last row of those with logits is the fine one.
+        self._place(chunk.sequence, chunk.start, chunk.end, 0)
+        self.logit_rows.extend(range(first, first + chunk.logit_rows - 1))
+        self.tokens.append(self.tokens[-1])
+        self._place(chunk.sequence, chunk.end - 1, chunk.end, 1, fine=1)
 
     def _place(
         self, sequence: Sequence, start: int, end: int, num_logits: int, fine: int = 0
@@ -181,8 +199,8 @@ class _Rows:
         self.fine.extend([fine] * (end - start))
         self.logit_rows.extend(range(len(self.tokens) - num_logits, len(self.tokens)))
 
-    def to_struct(self, logits: torch.Tensor) -> StepStruct:
-        """The structure; this object and `logits` must outlive its use."""
+    def to_struct(self, logits: torch.Tensor, hidden: torch.Tensor) -> StepStruct:
+        """The structure; this object and both tensors must outlive its use."""
         return StepStruct(
             num_rows=len(self.tokens),
             num_logit_rows=len(self.logit_rows),
@@ -192,4 +210,7 @@ class _Rows:
             fine=self.fine.buffer_info()[0],
             logit_rows=self.logit_rows.buffer_info()[0],
             logits=logits.data_ptr(),
+            hidden_rows=self.hidden_rows.buffer_info()[0],
+            hidden=hidden.data_ptr(),
+            num_hidden_rows=len(self.hidden_rows),
         )

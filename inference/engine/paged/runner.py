@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from inference.engine.attention import AttentionHook
+from inference.engine.hidden_states import HiddenStates
 from inference.engine.kv_cache.paged import PagedKVCache
 from inference.engine.kv_cache.pages import PagedAccounting
 from inference.engine.paged.attention import PagedAttention, PagedStep
@@ -43,6 +44,15 @@ class PagedModelRunner:
         self.cache = cache
         self.device = device
         self.graphs: DecodeGraphs | None = None
+        self.states = HiddenStates(model, device)
+
+    @property
+    def hidden_size(self) -> int | None:
+        return self.states.size
+
+    @property
+    def hidden(self) -> torch.Tensor:
+        return self.states.rows
 
     @property
     def supports_drafts(self) -> bool:
@@ -68,6 +78,7 @@ class PagedModelRunner:
         Rows are in the order of `plan.sampled`, float32, on the device; the next step overwrites
         them. Raises what torch raises.
         """
+        self.states.expect(plan.pooled_rows)
         return self.compute(self.rows_of(plan))
 
     def rows_of(self, plan: StepPlan) -> PagedRows:

@@ -115,8 +115,18 @@ class RankedRunner:
     def rounds_alike(self) -> bool:
         return self._runner.rounds_alike
 
+    @property
+    def hidden_size(self) -> int | None:
+        return self._runner.hidden_size
+
+    @property
+    def hidden(self) -> torch.Tensor:
+        return self._runner.hidden
+
     def run(self, plan: StepPlan) -> torch.Tensor:
         """As `PagedModelRunner.run`. Raises DeviceLost where a rank is gone."""
+        # Between layers every rank has the whole of the hidden states.
+        self._runner.states.expect(plan.pooled_rows)
         logits = self._together(Command.STEP, self._runner.rows_of(plan).encode())
         if logits is None:
             raise RuntimeError("a step gave no logits")

@@ -40,9 +40,10 @@ def make_scheduler(
     budget: int = 256,
     max_waiting: int = 10,
     cache: CacheAccounting | None = None,
+    scored_rows: int = 1024,
 ) -> Scheduler:
     pool = cache or SlotPool(num_slots, 1024)
-    return Scheduler(pool, prefill_budget=budget, max_waiting=max_waiting)
+    return Scheduler(pool, prefill_budget=budget, max_waiting=max_waiting, scored_rows=scored_rows)
 
 
 def run(scheduler: Scheduler, propose: Propose | None = None) -> StepPlan:

@@ -57,6 +57,10 @@ struct Step {
     const int32_t* fine;
     const int32_t* logit_rows;  // [logit rows]
     float* logits;              // [logit rows, vocab]
+    // Rows whose last hidden states are wanted, behind the final norm.
+    const int32_t* hidden_rows;  // [hidden rows]
+    float* hidden;               // [hidden rows, hidden]
+    int32_t num_hidden_rows, reserved;
 };
 
 }  // namespace lg

@@ -45,6 +45,7 @@ class Session {
         embed(step);
         for (int i = 0; i < model_.num_layers; i++) run_layer(i, step);
         run_head(step);
+        copy_hidden(step);
     }
 
    private:
@@ -301,6 +302,15 @@ class Session {
             if (model_.logit_softcap > 0)
                 for (int i = 0; i < count; i++)
                     out[i] = std::tanh(out[i] / model_.logit_softcap) * model_.logit_softcap;
+        });
+    }
+
+    void copy_hidden(const Step& step) {
+        if (step.num_hidden_rows == 0) return;
+        auto norm = normed(model_.final_norm);
+        pool_.run(step.num_hidden_rows, [&](int row, int thread) {
+            const float* x = norm(step.hidden_rows[row], thread);
+            std::copy_n(x, model_.hidden, step.hidden + (size_t)row * model_.hidden);
         });
     }
 
