@@ -10,22 +10,18 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 
 from django.utils import timezone
 
 from inference.protocol import (
-    ChatMessage,
-    Choice,
     Delta,
     DoneEvent,
     ErrorEvent,
     Failed,
     Finished,
     GenerationJob,
-    Prompt,
     RestartEvent,
     Started,
     StreamEvent,
@@ -35,15 +31,16 @@ from inference.protocol import (
 )
 from inference.services.attempts import JobStart
 from inference.services.cancellation import CANCELLED
-from inference.services.settlement import settlement_of
+from inference.services.settlement import Course, settlement_of
 from inference.worker.engine_pool import EnginePool
 from inference.worker.engine_process import EngineDiedError, EngineLoadError, EngineProcess, Ticket
 from inference.worker.leases import Claim, Leases
+from inference.worker.plugin_stages import read_answer, read_prompt
 from inference.worker.publisher import Entry, Publisher
 from inference.worker.recorder import Ending, Recorder
 from llamagpu.lib.error_codes import ErrorCode
 from llamagpu.lib.redis_client import SyncRedis
-from plugins_app.base import Message, PluginRefusal, PromptContext, ResultContext
+from plugins_app.base import PluginRefusal
 from plugins_app.pipeline import Pipeline
 
 logger = logging.getLogger(__name__)
@@ -60,13 +57,14 @@ _HANG_GRACE = 4.0
 class _Run:
     """A job that runs here. `is_lost` says that another worker has it now.
 
-    `usage` is what its present attempt has computed, as far as the engine has said, and `num_tokens`
-    the part of each of its answers.
+    `usage` is what its present attempt has computed, as far as the engine has said, `num_tokens` the
+    part of each of its answers, and `course` how it came to it.
     """
 
     job: GenerationJob
     usage: Usage = field(default_factory=Usage)
     num_tokens: dict[int, int] = field(default_factory=dict)
+    course: Course = field(default_factory=Course)
     engine: EngineProcess | None = None
     cancelled: threading.Event = field(default_factory=threading.Event)
     why_cancelled: str = CANCELLED
@@ -177,6 +175,7 @@ class JobRunner:
     def _attempt(self, run: _Run) -> None:
         job = run.job
         run.usage, run.num_tokens = Usage(), {}
+        run.course = Course(load_time=run.course.load_time)
         remaining = job.deadline_unix - time.time()
         if remaining <= 0:
             self._fail(run, ErrorCode.DEADLINE_EXCEEDED, "The time limit passed in the queue.")
@@ -185,8 +184,9 @@ class JobRunner:
         if job.attempt > 1:
             self._publish(run, RestartEvent(job.attempt))
         try:
-            prompt, plugins = self._plugins_before(job)
-            run.engine = self._engines.get(job.model, timeout=remaining)
+            prompt, plugins = read_prompt(self._pipeline, job)
+            run.course = replace(run.course, plugins_before=tuple(plugins))
+            engine = self._find_engine(run, remaining)
         except PluginRefusal as refusal:
             self._fail(run, ErrorCode.INVALID_INPUT, str(refusal))
             return
@@ -203,7 +203,7 @@ class JobRunner:
             self._fail(run, ErrorCode.CANCELLED, run.why_cancelled)
             return
         submitted = time.time()
-        ticket = run.engine.submit(
+        ticket = engine.submit(
             Submit(
                 request_id=f"{job.job_id}.{job.attempt}",
                 prompt=prompt,
@@ -214,11 +214,23 @@ class JobRunner:
             )
         )
         if run.cancelled.is_set():  # the mark came between the look above and the submission
-            run.engine.cancel(ticket.request_id)
-        self._follow(run, ticket, plugins, waited=submitted - job.created_unix)
+            engine.cancel(ticket.request_id)
+        self._follow(run, ticket, submitted)
 
-    def _follow(self, run: _Run, ticket: Ticket, plugins: list[str], waited: float) -> None:
+    def _find_engine(self, run: _Run, timeout: float) -> EngineProcess:
+        """Wait for a loaded engine. Raises EngineLoadError."""
+        began = time.monotonic()
+        try:
+            engine = self._engines.get(run.job.model, timeout=timeout)
+        finally:  # all attempts together, as `queue_time` is
+            waited = (run.course.load_time or 0.0) + time.monotonic() - began
+            run.course = replace(run.course, load_time=waited)
+        run.engine = engine
+        return engine
+
+    def _follow(self, run: _Run, ticket: Ticket, submitted: float) -> None:
         """Relay the engine's events until the terminal one."""
+        waited = submitted - run.job.created_unix
         while True:
             timeout = run.job.deadline_unix - time.time() + _HANG_GRACE
             try:
@@ -229,7 +241,11 @@ class JobRunner:
             match event:
                 case Started():
                     run.usage = Usage(event.prompt_tokens)
+                    wait = event.queue_time
+                    run.course = replace(run.course, queue_time=waited + wait, engine_wait=wait)
                 case Delta():
+                    if not run.num_tokens:
+                        run.course = replace(run.course, ttft=max(0.0, time.time() - submitted))
                     run.num_tokens[event.index] = event.num_tokens
                     total = sum(run.num_tokens.values())
                     run.usage = replace(run.usage, completion_tokens=total)
@@ -238,7 +254,7 @@ class JobRunner:
                         run, TokenEvent(event.text, position, event.logprobs, event.index)
                     )
                 case Finished():
-                    self._succeed(run, event, plugins, waited)
+                    self._succeed(run, event, waited)
                     return
                 case Failed(code=ErrorCode.NO_WORKER):
                     # It shuts down, with this request or without having begun it.
@@ -250,54 +266,22 @@ class JobRunner:
                     self._fail(run, event.code, message)
                     return
 
-    def _plugins_before(self, job: GenerationJob) -> tuple[Prompt, list[str]]:
-        messages = job.prompt.messages
-        context, acted = self._pipeline.before(
-            PromptContext(
-                request_id=job.request_id,
-                model=job.model,
-                text=job.prompt.text,
-                messages=None
-                if messages is None
-                else tuple(Message(message.role, message.content) for message in messages),
-            )
-        )
-        if not acted:
-            return job.prompt, []
-        changed = _rewritten(messages or (), context.messages)
-        return replace(job.prompt, text=context.text, messages=changed), acted
-
-    def _plugins_after(
-        self, job: GenerationJob, event: Finished
-    ) -> tuple[str, tuple[Choice, ...], list[str]]:
-        """The text, all answers where there are several, and the plugins that acted."""
-
-        def seen(text: str) -> tuple[str, list[str]]:
-            context, acted = self._pipeline.after(ResultContext(job.request_id, job.model, text))
-            return context.text, acted
-
-        if not event.choices:
-            text, acted = seen(event.text)
-            return text, (), acted
-        results = [seen(choice.text) for choice in event.choices]
-        choices = tuple(
-            replace(choice, text=text)
-            for choice, (text, _) in zip(event.choices, results, strict=True)
-        )
-        every = dict.fromkeys(name for _, acted in results for name in acted)
-        return choices[0].text, choices, list(every)
-
     # -------------------------------------------------------------- ends
 
-    def _succeed(self, run: _Run, event: Finished, plugins: list[str], waited: float) -> None:
+    def _succeed(self, run: _Run, event: Finished, waited: float) -> None:
         job = run.job
         run.usage = event.usage
         try:
-            text, choices, acted = self._plugins_after(job, event)
+            text, choices, acted = read_answer(self._pipeline, job, event)
         except PluginRefusal as refusal:
             self._fail(run, ErrorCode.INFERENCE_FAILED, str(refusal))
             return
-        timings = replace(event.timings, queue_time=event.timings.queue_time + waited)
+        timings = replace(
+            event.timings,
+            queue_time=event.timings.queue_time + waited,
+            load_time=run.course.load_time,
+            engine_wait=event.timings.queue_time,
+        )
         backend = run.engine.info.backend if run.engine and run.engine.info else ""
         done = DoneEvent(
             text=text,
@@ -306,9 +290,10 @@ class JobRunner:
             timings=timings,
             model=job.model,
             backend=backend,
-            plugins=tuple(plugins + acted),
+            plugins=(*run.course.plugins_before, *acted),
             logprobs=event.logprobs,
             choices=choices,
+            plugins_after=tuple(acted),
         )
         self._end(run, done)
 
@@ -325,7 +310,7 @@ class JobRunner:
             self._publish(run, event)
             self._leases.release(run.job.job_id)
 
-        settlement = settlement_of(run.job.job_id, run.job.attempt, event)
+        settlement = settlement_of(run.job.job_id, run.job.attempt, event, run.course)
         self._recorder.ended(Ending(settlement, tell))
 
     def _publish(self, run: _Run, event: StreamEvent) -> None:
@@ -360,19 +345,3 @@ class JobRunner:
     def _find(self, job_id: str) -> _Run | None:
         with self._lock:
             return self._runs.get(job_id)
-
-
-def _rewritten(
-    before: Sequence[ChatMessage], after: Sequence[Message] | None
-) -> tuple[ChatMessage, ...] | None:
-    """The turns as plugins left them. A turn of the same place and role keeps its calls of tools."""
-    if after is None:
-        return None
-    turns = []
-    for index, message in enumerate(after):
-        old = before[index] if index < len(before) else None
-        if old is not None and old.role == message.role:
-            turns.append(replace(old, content=message.content))
-        else:
-            turns.append(ChatMessage(message.role, message.content))
-    return tuple(turns)
