@@ -63,17 +63,13 @@ class Engine:
         """Up to `max_drafts` tokens are guessed for a sequence (0: none), as long as no more than
         `draft_batch` sequences run.
         """
-        files, tokenizer = served.loaded.files, served.loaded.tokenizer
-        self._backend = backend
+        files, tokenizer, self._backend = served.loaded.files, served.loaded.tokenizer, backend
         self._capacity = served.capacity
-        self._embedder = Embedder(backend, files.path)
-        self._intake = Intake(
-            tokenizer, self._capacity.max_model_len, self._embedder,
-            scores_prompts=not served.loaded.is_serial,
-        )  # fmt: skip
+        self._embedder, scores = Embedder(backend, files.path), not served.loaded.is_serial
+        self._intake = Intake(tokenizer, self._capacity.max_model_len, self._embedder, scores)
         # Half of the places at most: whoever comes meanwhile finds one.
-        window = self._capacity.num_slots // 2
-        self._inputs = InputGroups(emit, self._enter, self._leave, window)
+        half = self._capacity.num_slots // 2
+        self._inputs = InputGroups(emit, self._enter, self._leave, window=half)
         self._choices = ChoiceGroups(self._inputs.emit, self._enter, self._leave)
         self._emit = self._choices.emit
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()

@@ -88,6 +88,30 @@ def test_three_ranks_of_the_default_model_say_what_one_says(children: list[Child
     assert greedy_text(child) == alone
 
 
+def test_vectors_and_scores_of_two_ranks_are_those_of_one(
+    tiny_model: Path, children: list[Child]
+) -> None:
+    inputs = Prompt(inputs=(Prompt(token_ids=PROMPT), Prompt(token_ids=PROMPT[:3])))
+    with running_engine(tiny_model, optimization_level=0) as engine:
+        vectors = [
+            torch.frombuffer(bytearray(v), dtype=torch.float32)
+            for v in engine.ask(inputs).embeddings
+        ]
+        scores = engine.ask(list(PROMPT), max_tokens=0, prompt_logprobs=0).prompt_logprobs
+    child, event = load(children, tiny_model, 2)
+    assert isinstance(event, Loaded), event
+    child.send(Submit("a", inputs, SamplingParams(max_tokens=0), TIMEOUT))
+    for ours, expected in zip(child.wait_for(Finished).embeddings, vectors, strict=True):
+        found = torch.frombuffer(bytearray(ours), dtype=torch.float32)
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+    params = SamplingParams(max_tokens=0, prompt_logprobs=0)
+    child.send(Submit("b", Prompt(token_ids=PROMPT), params, TIMEOUT))
+    found_scores = child.wait_for(Finished).prompt_logprobs
+    assert [s and s.logprob for s in found_scores] == pytest.approx(
+        [s and s.logprob for s in scores or ()], abs=1e-4
+    )
+
+
 def test_heads_that_do_not_divide_are_refused_with_what_would_do() -> None:
     reason = "9 heads over 3 kv heads cannot be split over 2 ranks; tensor_parallel may be 1, 3"
     with pytest.raises(LoadError, match=reason):
