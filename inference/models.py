@@ -10,7 +10,14 @@ from django.db import models
 from django.utils import timezone
 
 from inference.querysets import InferenceJobQuerySet, ModelQuerySet
-from inference.states import STORED_MODEL_STATES, AttemptCause, DesiredState, JobState, ModelState
+from inference.states import (
+    STORED_MODEL_STATES,
+    AttemptCause,
+    DesiredState,
+    JobKind,
+    JobState,
+    ModelState,
+)
 
 #: As `keep_alive`: never unloaded for want of requests.
 FOR_EVER = -1
@@ -168,6 +175,11 @@ class InferenceJob(models.Model):
         max_length=128, blank=True, default="", help_text="whom the caller asked for, in its words"
     )
     is_streamed = models.BooleanField(default=False)
+    kind = models.CharField(
+        max_length=16,
+        default=JobKind.GENERATE.value,
+        choices=[(kind.value, kind.value) for kind in JobKind],
+    )
     state = models.CharField(
         max_length=16,
         default=JobState.QUEUED.value,

@@ -18,6 +18,13 @@ class JobState(StrEnum):
         return not JOB_TRANSITIONS[self]
 
 
+class JobKind(StrEnum):
+    """What a job makes of its prompt."""
+
+    GENERATE = "generate"
+    EMBED = "embed"
+
+
 class AttemptCause(StrEnum):
     """Why a job began again."""
 

@@ -21,8 +21,14 @@ _LEAST_LOGPROB = -9999.0
 
 
 def answer_of(done: DoneEvent) -> dict[str, Any] | None:
-    """What an answer holds besides its text, JSON-ready: `choices` and `logprobs`; None for nothing."""
-    parts = {"choices": done.choices, "logprobs": done.logprobs}
+    """What an answer holds besides its text, JSON-ready: `choices` and log probabilities; None for
+    nothing. Vectors are not kept: they are long, and made again in less time than they are read.
+    """
+    parts = {
+        "choices": done.choices,
+        "logprobs": done.logprobs,
+        "prompt_logprobs": done.prompt_logprobs,
+    }
     kept = {name: wire.to_builtins(part) for name, part in parts.items() if part}
     return _storable(kept) or None
 
@@ -39,7 +45,7 @@ def done_event_of(row: InferenceJob) -> DoneEvent:
     """
     answer, plugins = row.answer or {}, row.plugins or {}
     before, after = tuple(plugins.get("before", ())), tuple(plugins.get("after", ()))
-    logprobs = answer.get("logprobs")
+    logprobs, of_prompt = answer.get("logprobs"), answer.get("prompt_logprobs")
     return DoneEvent(
         text=row.output,
         finish_reason=FinishReason(row.finish_reason),
@@ -59,6 +65,9 @@ def done_event_of(row: InferenceJob) -> DoneEvent:
         else tuple(wire.from_builtins(TokenLogprob, item) for item in logprobs),
         choices=tuple(wire.from_builtins(Choice, item) for item in answer.get("choices", ())),
         plugins_after=after,
+        prompt_logprobs=None
+        if of_prompt is None
+        else tuple(item and wire.from_builtins(TokenLogprob, item) for item in of_prompt),
     )
 
 

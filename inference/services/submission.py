@@ -20,6 +20,7 @@ from inference.models import InferenceJob, Model
 from inference.protocol import ErrorEvent, GenerationJob, Prompt, SamplingParams
 from inference.services.attempts import message_for
 from inference.services.settlement import settle_jobs, settlement_of
+from inference.states import JobKind
 from llamagpu.http.errors import AppError
 from llamagpu.lib.error_codes import ErrorCode
 
@@ -97,6 +98,7 @@ def _create_row(call: JobCall, claim: JobClaim) -> InferenceJob:
         model=call.model,
         request_id=call.request_id,
         is_streamed=call.is_streamed,
+        kind=JobKind.EMBED if call.prompt.inputs else JobKind.GENERATE,
         end_user=call.end_user,
         priority=call.priority,
         prompt=wire.to_builtins(call.prompt),

@@ -294,6 +294,8 @@ class JobRunner:
             logprobs=event.logprobs,
             choices=choices,
             plugins_after=tuple(acted),
+            prompt_logprobs=event.prompt_logprobs,
+            embeddings=event.embeddings,
         )
         self._end(run, done)
 

@@ -12,21 +12,29 @@ from plugins_app.pipeline import Pipeline
 
 def read_prompt(pipeline: Pipeline, job: GenerationJob) -> tuple[Prompt, list[str]]:
     """The prompt as the engine shall read it, and the plugins that acted. Raises PluginRefusal."""
-    messages = job.prompt.messages
+    if not job.prompt.inputs:
+        return _read_one(pipeline, job, job.prompt)
+    read = [_read_one(pipeline, job, prompt) for prompt in job.prompt.inputs]
+    acted = dict.fromkeys(name for _, names in read for name in names)
+    return replace(job.prompt, inputs=tuple(prompt for prompt, _ in read)), list(acted)
+
+
+def _read_one(pipeline: Pipeline, job: GenerationJob, prompt: Prompt) -> tuple[Prompt, list[str]]:
+    messages = prompt.messages
     context, acted = pipeline.before(
         PromptContext(
             request_id=job.request_id,
             model=job.model,
-            text=job.prompt.text,
+            text=prompt.text,
             messages=None
             if messages is None
             else tuple(Message(message.role, message.content) for message in messages),
         )
     )
     if not acted:
-        return job.prompt, []
+        return prompt, []
     changed = _rewritten(messages or (), context.messages)
-    return replace(job.prompt, text=context.text, messages=changed), acted
+    return replace(prompt, text=context.text, messages=changed), acted
 
 
 def read_answer(
@@ -36,6 +44,8 @@ def read_answer(
 
     Raises PluginRefusal.
     """
+    if event.embeddings:
+        return "", (), []
 
     def seen(text: str) -> tuple[str, list[str]]:
         context, acted = pipeline.after(ResultContext(job.request_id, job.model, text))
