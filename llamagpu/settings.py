@@ -30,6 +30,9 @@ SECRET_KEY_FALLBACKS = list(_env.words("DJANGO_SECRET_KEY_FALLBACKS"))
 # API keys are stored as HMACs under this pepper: changing it voids every key.
 API_KEY_PEPPER = _env.secret("LLAMA_KEY_PEPPER", LLAMA.data_dir / "key_pepper")
 INITIAL_ADMIN_PASSWORD = _env.text("LLAMA_ADMIN_PASSWORD")
+# Where `hub:` models are fetched from, the library's own hub where empty, and as whom.
+HUB_ENDPOINT = _env.text("LLAMA_HUB_ENDPOINT").rstrip("/")
+HUB_TOKEN = _env.text("LLAMA_HUB_TOKEN")
 DEBUG = False
 ALLOWED_HOSTS = list(
     _env.words("DJANGO_ALLOWED_HOSTS")
@@ -210,6 +213,8 @@ CORS_EXPOSE_HEADERS = [
     "x-request-id",
 ]
 DATA_UPLOAD_MAX_MEMORY_SIZE = LLAMA.max_body_bytes
+# Bodies on their way lie where files will lie: the system's own folder may be memory.
+FILE_UPLOAD_TEMP_DIR = str(LLAMA.data_dir) if LLAMA.data_dir.is_dir() else None
 
 # ------------------------------------------------------------------ static files, language, time
 STATIC_URL = "static/"

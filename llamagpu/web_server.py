@@ -3,7 +3,8 @@
 daphne reads a whole body before Django sees the request, however large, and drops a connection whose
 head is too long without a word. Here a body beyond `DATA_UPLOAD_MAX_MEMORY_SIZE` is refused while it
 arrives, with or without a declared length, a head that is too long or too slow gets an answer, and
-every refusal is the API's envelope.
+every refusal is the API's envelope. The address that takes files has a limit of its own, and their bodies
+are never in memory as a whole (`llamagpu.http.large_bodies`).
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ import io
 import json
 import logging
 import secrets
+import tempfile
 import time
-from typing import Any
+from typing import IO, Any
 
 import daphne.server  # before anything of twisted: it chooses the event loop
 from daphne.cli import CommandLineInterface
@@ -23,6 +25,7 @@ from twisted.internet import reactor
 from twisted.web.http import HTTPChannel
 
 from llamagpu.http.errors import error_body
+from llamagpu.http.large_bodies import FRAME_BYTES, LARGE_BODY, attach_body, is_large
 from llamagpu.lib.error_codes import ErrorCode
 
 logger = logging.getLogger(__name__)
@@ -38,14 +41,21 @@ _LINGER = 2.0
 class BoundedRequest(WebRequest):
     """A request whose body is counted as it arrives."""
 
+    content: IO[bytes]
     is_refused = False
+    is_large = False
+    _limit = 0
     _num_received = 0
 
     def gotLength(self, length: int | None) -> None:
         """The head is complete; `length` is None for a chunked body."""
         self.channel.head_is_complete()
-        if length is not None and length > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
+        self.is_large = is_large(self.channel._command, self.channel._path)
+        self._limit = _largest_file() if self.is_large else settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+        if length is not None and length > self._limit:
             self._refuse()
+        elif self.is_large:
+            self.content = _spool_file()
         else:
             super().gotLength(length)
 
@@ -53,26 +63,41 @@ class BoundedRequest(WebRequest):
         self._num_received += len(data)
         if self.is_refused:
             return
-        if self._num_received > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
+        if self._num_received > self._limit:
             self._refuse()
-        else:
+            return
+        try:
             super().handleContentChunk(data)
+        except OSError as error:
+            logger.error("a body could not be written: %s", error)
+            self._refuse(
+                503,
+                b"Service Unavailable",
+                ErrorCode.BACKEND_UNAVAILABLE,
+                "The server's disk has no room for this body.",
+            )
+
+    def take_large_body(self, scope: dict[str, Any]) -> None:
+        """Leave the body to the application as the file that it is."""
+        attach_body(scope, self.content, self._num_received)
+        self.content = io.BytesIO()
 
     def process(self) -> Any:
         if self.is_refused:
             return self.channel.loseConnection()
         return super().process()
 
-    def _refuse(self) -> None:
+    def _refuse(
+        self,
+        status: int = 413,
+        phrase: bytes = b"Content Too Large",
+        code: ErrorCode = ErrorCode.CONTENT_TOO_LARGE,
+        message: str = "The request body is larger than this server accepts.",
+    ) -> None:
         """Answer at once, throw away what still comes."""
         self.is_refused = True
         self.content = io.BytesIO()
-        self.channel.answer(
-            413,
-            b"Content Too Large",
-            ErrorCode.CONTENT_TOO_LARGE,
-            "The request body is larger than this server accepts.",
-        )
+        self.channel.answer(status, phrase, code, message)
         _reactor.callLater(_LINGER, self.channel.loseConnection)
 
 
@@ -155,6 +180,23 @@ class BoundedServer(daphne.server.Server):
     def run(self) -> None:
         daphne.server.HTTPFactory = BoundedFactory  # it has no other place to name a factory
         super().run()
+
+    def create_application(self, protocol: Any, scope: dict[str, Any]) -> Any:
+        if getattr(protocol, "is_large", False):
+            protocol.take_large_body(scope)
+        return super().create_application(protocol, scope)
+
+
+def _spool_file() -> IO[bytes]:
+    """It has no name, so whatever ends the request ends it too."""
+    return tempfile.TemporaryFile(dir=settings.FILE_UPLOAD_TEMP_DIR)
+
+
+def _largest_file() -> int:
+    """What one body of the large kind may hold. Read at use: the setting changes while this runs."""
+    from monitoring.configuration import current  # tables, which are there once Django is set up
+
+    return int(getattr(current(), LARGE_BODY[2])) + FRAME_BYTES
 
 
 class BoundedCommandLine(CommandLineInterface):

@@ -44,6 +44,11 @@ class AuditAction(StrEnum):
     MODEL_CHANGED = "model.changed"
     MODEL_LOADED = "model.loaded"
     MODEL_UNLOADED = "model.unloaded"
+    MODEL_REMOVED = "model.removed"
+    MODEL_PULL_STARTED = "model.pull_started"
+    MODEL_PULL_CANCELLED = "model.pull_cancelled"
+    MODEL_PULLED = "model.pulled"
+    UPSTREAM_CHANGED = "model.upstream_changed"
 
     FILE_STORED = "file.stored"
     FILE_DELETED = "file.deleted"

@@ -27,20 +27,24 @@ class StrictJSONParser(BaseParser):
         parser_context: Mapping[str, Any] | None = None,
     ) -> Any:
         # `request.body` enforces DATA_UPLOAD_MAX_MEMORY_SIZE; reading the stream would not.
-        body: bytes = (parser_context or {})["request"]._request.body
-        try:
-            value = json.loads(body.decode("utf-8"), object_pairs_hook=_unique_keys)
-        except UnicodeDecodeError as error:
-            raise ParseError(f"The body is not valid UTF-8 (byte {error.start}).") from error
-        except json.JSONDecodeError as error:
-            raise ParseError(
-                f"The body is not valid JSON: {error.msg} (line {error.lineno}, column {error.colno})."
-            ) from error
-        except (ValueError, RecursionError) as error:
-            raise ParseError(f"The body is not valid JSON: {error}") from error
-        if _depth(value) > MAX_DEPTH:
-            raise ParseError(f"The body is nested deeper than {MAX_DEPTH} levels.")
-        return value
+        return read_json((parser_context or {})["request"]._request.body, "body")
+
+
+def read_json(text: bytes, noun: str) -> Any:
+    """What `text` says. Raises ParseError, which calls it by `noun`."""
+    try:
+        value = json.loads(text.decode("utf-8"), object_pairs_hook=_unique_keys)
+    except UnicodeDecodeError as error:
+        raise ParseError(f"The {noun} is not valid UTF-8 (byte {error.start}).") from error
+    except json.JSONDecodeError as error:
+        raise ParseError(
+            f"The {noun} is not valid JSON: {error.msg} (line {error.lineno}, column {error.colno})."
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise ParseError(f"The {noun} is not valid JSON: {error}") from error
+    if _depth(value) > MAX_DEPTH:
+        raise ParseError(f"The {noun} is nested deeper than {MAX_DEPTH} levels.")
+    return value
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
