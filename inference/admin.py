@@ -10,7 +10,7 @@ from django.template.defaultfilters import filesizeformat
 
 from inference.load_options import LoadOptions
 from inference.model_control import change_model, load_model, unload_model
-from inference.models import Batch, FileBatch, InferenceJob, Model, StoredFile
+from inference.models import Batch, FileBatch, InferenceJob, JobAttempt, Model, StoredFile
 from inference.status import describe_models
 from llamagpu.http.model_admin import PortalModelAdmin, ReadOnlyModelAdmin
 
@@ -131,6 +131,25 @@ class ModelAdmin(PortalModelAdmin):
         )
 
 
+class JobAttemptInline(admin.TabularInline):
+    """Where and why a job began again; nothing is changed here."""
+
+    model = JobAttempt
+    fields = ("number", "worker", "started_at", "cause")
+    readonly_fields = ("number", "worker", "started_at", "cause")
+    extra = 0
+    can_delete = False
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
 @admin.register(InferenceJob)
 class InferenceJobAdmin(ReadOnlyModelAdmin):
     """Without what was asked and answered: that is the owner's."""
@@ -150,6 +169,7 @@ class InferenceJobAdmin(ReadOnlyModelAdmin):
     list_filter = ["state", "model", "is_streamed"]
     search_fields = ["id", "request_id", "owner__username"]
     list_select_related = ["owner", "model"]
+    inlines = [JobAttemptInline]
     fields = [
         "id",
         "request_id",
@@ -167,7 +187,13 @@ class InferenceJobAdmin(ReadOnlyModelAdmin):
         "deadline_at",
         "started_at",
         "finished_at",
+        "admission_time",
+        "reserved_tokens",
+        "limits",
         "queue_time",
+        "load_time",
+        "engine_wait",
+        "plugins",
         "ttft",
         "inference_time",
         "prompt_tokens",
@@ -176,6 +202,9 @@ class InferenceJobAdmin(ReadOnlyModelAdmin):
         "finish_reason",
         "error_code",
         "error_message",
+        "retention",
+        "content_until",
+        "content_removed_at",
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from django.db import models
@@ -20,6 +21,11 @@ class BatchQuerySet(models.QuerySet["Batch"]):
         if user.can(Resource.SYSTEM_CONFIG, Action.WRITE):
             return self
         return self.filter(owner=user)
+
+    def without_jobs(self, moment: datetime) -> BatchQuerySet:
+        """Those from before `moment` of whose jobs none is left."""
+        old = self.filter(created_at__lt=moment).exclude(items__job__isnull=False)
+        return old.order_by("created_at")
 
     def with_counts(self) -> BatchQuerySet:
         """Each with `num_items`, `num_refused` and, by state of their jobs, `num_queued` and so on."""

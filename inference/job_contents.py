@@ -22,7 +22,7 @@ from inference.stream import KEEP_AFTER_END
 from llamagpu.lib.retention import Retention
 
 #: Parameters that hold words of the caller's.
-_WORDED = ("stop", "grammar", "logit_bias")
+WORDED = ("stop", "grammar", "logit_bias")
 _BATCH = 200
 
 
@@ -40,7 +40,7 @@ def kept_until(policy: Retention, finished_at: datetime) -> datetime | None:
     return None if period is None else finished_at + max(period, timedelta(seconds=KEEP_AFTER_END))
 
 
-def remove_due(limit: int = 1000) -> int:
+def remove_due(limit: int = 10_000) -> int:
     """Remove what is due, `limit` jobs at most; how many it was. Raises django.db.Error."""
     removed = 0
     while removed < limit:
@@ -60,7 +60,7 @@ def _remove_some(count: int) -> int:
         if row.retention == "hash":
             row.content_digests = {"prompt": _digest(row.prompt), "output": _digest(row.output)}
         row.prompt, row.output, row.answer, row.end_user = {}, "", None, ""
-        row.params = {name: value for name, value in row.params.items() if name not in _WORDED}
+        row.params = {name: value for name, value in row.params.items() if name not in WORDED}
         row.content_until, row.content_removed_at = None, now
     InferenceJob.objects.bulk_update(
         rows,

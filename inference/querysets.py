@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from django.db import models
 
 from inference.states import LIVE_JOB_STATES, JobState, ModelState
-from llamagpu.http.permissions import Action, Resource
+from llamagpu.http.permissions import WRITE_SYSTEM, Action, Resource, allows
 
 if TYPE_CHECKING:
     from inference.models import InferenceJob, Model  # noqa: F401  named in annotations below
+
+#: Filters of jobs by name, each with the condition that it sets.
+JOB_FILTERS = {
+    "state": "state__in",
+    "model": "model__slug",
+    "request_id": "request_id",
+    "since": "created_at__gte",
+    "until": "created_at__lt",
+    "user": "owner__username",
+    "key": "api_key__prefix",
+    "is_streamed": "is_streamed",
+    "batch": "batch_item__batch",
+}
 
 
 class ModelQuerySet(models.QuerySet["Model"]):
@@ -37,12 +51,23 @@ class ModelQuerySet(models.QuerySet["Model"]):
         return self.available().filter(is_enabled=True)
 
 
+def sees_all_jobs(user: Any, key: Any = None) -> bool:
+    """Whether `user`, calling with `key` (None for a session), sees what others have asked for."""
+    return allows(WRITE_SYSTEM, user, key)
+
+
 class InferenceJobQuerySet(models.QuerySet["InferenceJob"]):
-    def visible_to(self, user: Any) -> InferenceJobQuerySet:
-        """One's own jobs; those of everybody for who may write the system configuration."""
-        if user.can(Resource.SYSTEM_CONFIG, Action.WRITE):
-            return self
-        return self.filter(owner=user)
+    def visible_to(self, user: Any, key: Any = None) -> InferenceJobQuerySet:
+        """One's own jobs; those of everybody for who may write the system configuration.
+
+        With a key that may not do so, its owner's jobs alone.
+        """
+        return self if sees_all_jobs(user, key) else self.filter(owner=user)
+
+    def matching(self, filters: Mapping[str, Any]) -> InferenceJobQuerySet:
+        """Those for which all of `filters` hold; the names are those of `JOB_FILTERS`."""
+        wanted = {JOB_FILTERS[name]: value for name, value in filters.items()}
+        return self.filter(**wanted)
 
     def live(self) -> InferenceJobQuerySet:
         return self.filter(state__in=LIVE_JOB_STATES)
@@ -53,6 +78,12 @@ class InferenceJobQuerySet(models.QuerySet["InferenceJob"]):
     def content_due(self, moment: datetime) -> InferenceJobQuerySet:
         """Those whose texts are not to be kept beyond `moment`, oldest first."""
         return self.filter(content_until__lte=moment).order_by("content_until")
+
+    def prunable(self, moment: datetime) -> InferenceJobQuerySet:
+        """Those that ended before `moment`, oldest first, but what a file of answers waits for."""
+        # What ended before it was made before it: the index on `created_at` finds few rows.
+        old = self.filter(created_at__lt=moment, finished_at__lt=moment, line_job=None)
+        return old.exclude(state__in=LIVE_JOB_STATES).order_by("created_at")
 
     def succeeded(self) -> InferenceJobQuerySet:
         return self.filter(state=JobState.SUCCEEDED)

@@ -1,6 +1,13 @@
 from django.urls import path
 
 from inference.api.batch_views import BatchesView, BatchInferView, BatchView, awaiting_batch
+from inference.api.job_views import (
+    JobContentView,
+    JobsView,
+    JobTimelineView,
+    JobView,
+    RequestView,
+)
 from inference.api.model_views import (
     ModelLoadView,
     ModelProgressView,
@@ -16,6 +23,11 @@ urlpatterns = [
     path("batch_infer", awaiting_batch(BatchInferView.as_view()), name="batch-infer"),
     path("batches", BatchesView.as_view(), name="batches"),
     path("batches/<uuid:batch_id>", BatchView.as_view(), name="batch"),
+    path("jobs", JobsView.as_view(), name="jobs"),
+    path("jobs/<uuid:job_id>", JobView.as_view(), name="job"),
+    path("jobs/<uuid:job_id>/content", JobContentView.as_view(), name="job-content"),
+    path("jobs/<uuid:job_id>/timeline", JobTimelineView.as_view(), name="job-timeline"),
+    path("requests/<str:request_id>", RequestView.as_view(), name="request"),
     path("models", ModelsView.as_view(), name="models"),
     path("models/<str:slug>", ModelView.as_view(), name="model"),
     path("models/<str:slug>/load", ModelLoadView.as_view(), name="model-load"),

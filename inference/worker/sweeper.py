@@ -1,17 +1,24 @@
-"""Removes, once a minute, the texts of jobs whose time has come."""
+"""Removes, once a minute, the texts of jobs whose time has come, and jobs that ended long ago."""
 
 from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 
 from django.db import Error, connections
 
 from inference.job_contents import remove_due
+from inference.services.pruning import prune_history
 
 logger = logging.getLogger(__name__)
 
 _INTERVAL = 60.0
+#: What is removed, and by what: each takes away some of it and says how many.
+_DUTIES: dict[str, Callable[[], int]] = {
+    "texts of ended jobs": remove_due,
+    "jobs and batches of long ago": prune_history,
+}
 
 
 class Sweeper:
@@ -35,12 +42,13 @@ class Sweeper:
 
     def sweep(self) -> None:
         """One look; what fails is tried again at the next."""
-        try:
-            removed = remove_due()
-        except Error as error:
-            logger.warning("texts of ended jobs could not be removed: %s", error)
-        else:
-            if removed:
-                logger.info("removed the texts of %d ended jobs", removed)
-        finally:
-            connections.close_all()
+        for what, remove in _DUTIES.items():
+            try:
+                removed = remove()
+            except Error as error:
+                logger.warning("%s could not be removed: %s", what, error)
+            else:
+                if removed:
+                    logger.info("removed %s: %d", what, removed)
+            finally:
+                connections.close_all()

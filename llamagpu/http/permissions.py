@@ -84,6 +84,7 @@ Declaration = Rule | Mapping[str, Rule]
 
 INFER = Access(Resource.INFERENCE, Action.WRITE, Scope.INFER)
 INFER_BATCH = Access(Resource.INFERENCE, Action.WRITE, Scope.BATCH)
+READ_JOBS = Access(Resource.INFERENCE, Action.READ, Scope.INFER)
 READ_MODELS = Access(Resource.MODELS, Action.READ, Scope.MODELS_READ)
 WRITE_MODELS = Access(Resource.MODELS, Action.WRITE, Scope.MODELS_WRITE)
 READ_MONITORING = Access(Resource.MONITORING, Action.READ, Scope.METRICS)

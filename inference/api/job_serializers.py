@@ -1,0 +1,165 @@
+"""Bodies of the jobs API: what is read, and what the description says of the answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.utils import OpenApiExample, inline_serializer
+from rest_framework import serializers
+
+from inference.states import AttemptCause, JobState
+from llamagpu.http.fields import StrictSerializer, TextField
+
+_STATES = [state.value for state in JobState]
+_STAGES = (
+    "admission", "limits", "queue", "attempt", "plugins_before", "load", "engine_queue", "prefill",
+    "decode", "plugins_after", "end", "retention",
+)  # fmt: skip
+
+
+class ContentRequestSerializer(StrictSerializer):
+    """Why somebody else's texts are to be read."""
+
+    reason = TextField(min_length=10, max_length=500)
+
+    def validate_reason(self, value: str) -> str:
+        if len(value.strip()) < 10:
+            raise serializers.ValidationError("Must say why, in at least 10 characters.")
+        return value
+
+
+class JobUsageSerializer(serializers.Serializer[Any]):
+    prompt_tokens = serializers.IntegerField()
+    completion_tokens = serializers.IntegerField()
+    total_tokens = serializers.IntegerField()
+    cached_tokens = serializers.IntegerField()
+
+
+class JobTimingsSerializer(serializers.Serializer[Any]):
+    """Seconds; null is what was not measured."""
+
+    admission_time = serializers.FloatField(allow_null=True)
+    queue_time = serializers.FloatField(allow_null=True)
+    load_time = serializers.FloatField(allow_null=True)
+    engine_wait = serializers.FloatField(allow_null=True)
+    ttft = serializers.FloatField(allow_null=True)
+    inference_time = serializers.FloatField(allow_null=True)
+
+
+class JobErrorSerializer(serializers.Serializer[Any]):
+    code = serializers.CharField()
+    message = serializers.CharField()
+
+
+class JobSerializer(serializers.Serializer[Any]):
+    """A job without anything that was asked or answered."""
+
+    job_id = serializers.UUIDField()
+    request_id = serializers.CharField()
+    owner = serializers.CharField()
+    key = serializers.CharField(allow_null=True, help_text="the key's prefix; null by a session")
+    end_user = serializers.CharField()
+    model = serializers.CharField()
+    batch_id = serializers.UUIDField(allow_null=True)
+    state = serializers.ChoiceField(_STATES)
+    is_streamed = serializers.BooleanField()
+    priority = serializers.IntegerField()
+    attempt = serializers.IntegerField()
+    worker = serializers.CharField()
+    backend = serializers.CharField()
+    created_at = serializers.DateTimeField()
+    deadline_at = serializers.DateTimeField()
+    started_at = serializers.DateTimeField(allow_null=True)
+    finished_at = serializers.DateTimeField(allow_null=True)
+    usage = JobUsageSerializer()
+    timings = JobTimingsSerializer()
+    finish_reason = serializers.CharField(allow_null=True)
+    error = JobErrorSerializer(allow_null=True)
+
+
+class JobRetentionSerializer(serializers.Serializer[Any]):
+    policy = serializers.CharField(allow_null=True, help_text="null until the job has ended")
+    content_until = serializers.DateTimeField(allow_null=True)
+    content_removed_at = serializers.DateTimeField(allow_null=True)
+
+
+class JobContentSerializer(serializers.Serializer[Any]):
+    """What was asked and answered while it is kept, then at most its digests."""
+
+    is_kept = serializers.BooleanField()
+    prompt = serializers.DictField(required=False)
+    params = serializers.DictField(required=False, help_text="those that hold words")
+    output = serializers.CharField(required=False)
+    choices = serializers.ListField(required=False, allow_null=True)
+    logprobs = serializers.ListField(required=False, allow_null=True)
+    digests = serializers.DictField(required=False, allow_null=True)
+
+
+class WholeJobSerializer(JobSerializer):
+    reserved_tokens = serializers.IntegerField(allow_null=True)
+    params = serializers.DictField(help_text="but those that hold words")
+    retention = JobRetentionSerializer()
+    content = JobContentSerializer(allow_null=True, help_text="null for all but the owner")
+
+
+class TimelineEventSerializer(serializers.Serializer[Any]):
+    stage = serializers.ChoiceField(_STAGES)
+    at = serializers.DateTimeField(allow_null=True, help_text="when it began")
+    duration = serializers.FloatField(allow_null=True, help_text="seconds")
+    details = serializers.DictField()
+
+
+class TimelineSerializer(serializers.Serializer[Any]):
+    job_id = serializers.UUIDField()
+    request_id = serializers.CharField()
+    owner = serializers.CharField()
+    model = serializers.CharField()
+    state = serializers.ChoiceField(_STATES)
+    events = TimelineEventSerializer(many=True)
+
+
+def answer_with(name: str, **fields: serializers.Field[Any, Any, Any, Any]) -> Any:
+    """The description of `{"success": true, …}` with `fields` in it."""
+    return inline_serializer(name, {"success": serializers.BooleanField(), **fields})
+
+
+def page_of(name: str, row: type[serializers.Serializer[Any]]) -> Any:
+    """The description of a page of rows."""
+    return answer_with(
+        name,
+        results=row(many=True),
+        next=serializers.URLField(allow_null=True, help_text="null at the end"),
+        previous=serializers.URLField(allow_null=True, help_text="null at the beginning"),
+    )
+
+
+TIMELINE_EXAMPLE = OpenApiExample(
+    "an answer whose engine died once",
+    response_only=True,
+    value={
+        "success": True,
+        "job_id": "0b2f6a4e-6f0e-4b43-9a51-3a0f3b1d8c55",
+        "request_id": "req_5f0c2a7b9d1e4c6f8a0b2d4e",
+        "owner": "ada",
+        "model": "smollm2-135m-instruct",
+        "state": JobState.SUCCEEDED.value,
+        "events": [
+            {
+                "stage": "queue",
+                "at": "2026-11-24T20:00:00.000000+00:00",
+                "duration": 0.012,
+                "details": {},
+            },
+            {
+                "stage": "attempt",
+                "at": "2026-11-24T20:00:03.100000+00:00",
+                "duration": None,
+                "details": {
+                    "number": 2,
+                    "worker": "llamagpu@host",
+                    "cause": AttemptCause.ENGINE_DIED.value,
+                },
+            },
+        ],
+    },
+)
