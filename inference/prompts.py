@@ -41,10 +41,13 @@ def context_length(model: Model, engines: Iterable[EngineReport] = ()) -> int:
 
 
 def tokenizer_directory(model: Model) -> Path | None:
-    """Where the model's tokenizer lies; None for a GGUF that was never loaded.
+    """Where the model's tokenizer lies; None for a remote model and a GGUF that was never loaded.
 
-    A GGUF's tokenizer comes into being when its first load converts it.
+    A GGUF's tokenizer comes into being when its first load converts it. A remote model's is with its
+    upstream for good.
     """
+    if model.is_remote:
+        return None
     directory = model_directory(model)
     try:
         gguf = gguf_of(directory)

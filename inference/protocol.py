@@ -30,11 +30,15 @@ class FinishReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Token counts of one request. `cached_tokens` is the part of the prompt not computed again."""
+    """Token counts of one request. `cached_tokens` is the part of the prompt not computed again.
+
+    `is_estimated`: an upstream computed it and has not told its counts.
+    """
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cached_tokens: int = 0
+    is_estimated: bool = False
 
     @property
     def total_tokens(self) -> int:
@@ -72,7 +76,10 @@ PromptLogprobs = tuple[TokenLogprob | None, ...]
 
 @dataclass(frozen=True, slots=True)
 class GenerationJob:
-    """One inference as it travels from web to worker. The job row is the truth, this is its copy."""
+    """One inference as it travels from web to worker. The job row is the truth, this is its copy.
+
+    `reader_grace` is for how many seconds it goes on without a reader; None: it needs none.
+    """
 
     job_id: str
     attempt: int
@@ -84,6 +91,7 @@ class GenerationJob:
     deadline_unix: float
     tenant: str = ""
     priority: int = 0
+    reader_grace: float | None = None
 
 
 # ---------------------------------------------------------------- worker -> engine

@@ -36,6 +36,8 @@ def check_room(model: Model, options: LoadOptions) -> None:
             "No inference worker is running. It may be starting: try again shortly.",
             retry_after=5,
         )
+    if model.is_remote:
+        return  # it takes no memory here
     _check_backend(options, workers)
     if _may_use_gpu(options, workers) or any(_serves(worker, model) for worker in workers):
         return

@@ -20,6 +20,8 @@ from inference.worker.engine_process import (
     EngineProcess,
 )
 from inference.worker.memory_share import grant
+from inference.worker.remote.engine import Engine, RemoteEngine
+from inference.worker.remote.target import RemoteLoad
 from inference.worker.seat import Seat
 from llamagpu.lib.error_codes import ErrorCode
 
@@ -35,7 +37,7 @@ _START_RETRY = 5.0
 class LoadOrder:
     """What to load for a model, and the generation of the row that says so."""
 
-    load: Load
+    load: Load | RemoteLoad
     generation: int = 0
 
 
@@ -74,7 +76,7 @@ class EnginePool:
         with self._lock:
             self._kept.discard(slug)
 
-    def get(self, slug: str, timeout: float = LOAD_TIMEOUT) -> EngineProcess:
+    def get(self, slug: str, timeout: float = LOAD_TIMEOUT) -> Engine:
         """The engine of a model, ready. Raises EngineLoadError.
 
         One that could not load stays failed for a pause; one that died, or is being unloaded, is
@@ -163,11 +165,11 @@ class EnginePool:
         for thread in threads:
             thread.join()
 
-    def _processes(self) -> list[EngineProcess]:
+    def _processes(self) -> list[Engine]:
         with self._lock:
             return [seat.process for seat in self._seats.values()]
 
-    def _ensure(self, slug: str) -> EngineProcess:
+    def _ensure(self, slug: str) -> Engine:
         """The process of a model, started anew where the last one has died. Does not wait for it."""
         with self._lock:
             if self._is_closed:
@@ -181,14 +183,19 @@ class EnginePool:
                 )  # failed lately: its error is the answer until the pause is over
             others = [seat.process for name, seat in self._seats.items() if name != slug]
             order = self._order_for(slug)
-            load = grant(order.load, self.memory_limit, others)
-            process = EngineProcess(slug, load, self._note_exit, self._command)
+            process = self._begin(slug, order.load, others)
             if seat is None:
                 self._seats[slug] = Seat(process, order.generation)
             else:
                 seat.process, seat.generation = process, order.generation
                 seat.restarts += 1
             return process
+
+    def _begin(self, slug: str, load: Load | RemoteLoad, others: Sequence[Engine]) -> Engine:
+        if isinstance(load, RemoteLoad):
+            return RemoteEngine(slug, load, self._note_exit)
+        granted = grant(load, self.memory_limit, others)
+        return EngineProcess(slug, granted, self._note_exit, self._command)
 
     def _leave(self, slug: str, seat: Seat, drain_timeout: float, generation: int) -> None:
         """Ends one engine, in a thread of its own."""
@@ -208,7 +215,7 @@ class EnginePool:
         if had_failed:
             self._revive(slug)
 
-    def _note_exit(self, process: EngineProcess) -> None:
+    def _note_exit(self, process: Engine) -> None:
         """Runs in the dead process's reader thread."""
         with self._lock:
             seat = self._seats.get(process.slug)
@@ -243,7 +250,7 @@ class EnginePool:
 
 
 def _end(
-    process: EngineProcess,
+    process: Engine,
     drain_timeout: float,
     note_memory: Callable[[int], None] = lambda num_bytes: None,
 ) -> None:
@@ -254,8 +261,10 @@ def _end(
     process.stop()
 
 
-def _family_bytes(pid: int) -> int:
-    """Host memory that a process and its children hold; 0 where it is gone."""
+def _family_bytes(pid: int | None) -> int:
+    """Host memory that a process and its children hold; 0 where it is gone, or is no process of ours."""
+    if pid is None:
+        return 0
     try:
         process = psutil.Process(pid)
         family = [process, *process.children(recursive=True)]

@@ -33,11 +33,12 @@ from inference.services.attempts import JobStart
 from inference.services.cancellation import CANCELLED
 from inference.services.settlement import Course, settlement_of
 from inference.worker.engine_pool import EnginePool
-from inference.worker.engine_process import EngineDiedError, EngineLoadError, EngineProcess, Ticket
+from inference.worker.engine_process import EngineDiedError, EngineLoadError, Ticket
 from inference.worker.leases import Claim, Leases
 from inference.worker.plugin_stages import read_answer, read_prompt
 from inference.worker.publisher import Entry, Publisher
 from inference.worker.recorder import Ending, Recorder
+from inference.worker.remote.engine import Engine
 from llamagpu.lib.error_codes import ErrorCode
 from llamagpu.lib.redis_client import SyncRedis
 from plugins_app.base import PluginRefusal
@@ -65,7 +66,7 @@ class _Run:
     usage: Usage = field(default_factory=Usage)
     num_tokens: dict[int, int] = field(default_factory=dict)
     course: Course = field(default_factory=Course)
-    engine: EngineProcess | None = None
+    engine: Engine | None = None
     cancelled: threading.Event = field(default_factory=threading.Event)
     why_cancelled: str = CANCELLED
     is_lost: bool = False
@@ -217,7 +218,7 @@ class JobRunner:
             engine.cancel(ticket.request_id)
         self._follow(run, ticket, submitted)
 
-    def _find_engine(self, run: _Run, timeout: float) -> EngineProcess:
+    def _find_engine(self, run: _Run, timeout: float) -> Engine:
         """Wait for a loaded engine. Raises EngineLoadError."""
         began = time.monotonic()
         try:

@@ -10,11 +10,15 @@ from inference.load_options import LoadOptions
 from inference.models import Model
 from inference.prompts import model_directory
 from inference.protocol import Load
+from inference.services.upstreams import open_key
+from inference.upstreams import AddressRefusedError, BaseUrl, check_allowed
 from inference.worker.engine_pool import LoadOrder
 from inference.worker.engine_process import EngineLoadError
+from inference.worker.remote.target import RemoteLoad
 from llamagpu.lib.config import LlamaConfig
 from llamagpu.lib.error_codes import ErrorCode
 from llamagpu.lib.memory import total_bytes
+from llamagpu.lib.sealing import UnsealError
 from monitoring.configuration import current
 
 
@@ -46,7 +50,7 @@ def desired_models() -> list[DesiredModel]:
 def order_for(slug: str) -> LoadOrder:
     """What an engine process must load for a model. Raises EngineLoadError for an unknown one."""
     try:
-        model = Model.objects.servable().filter(slug=slug).first()
+        model = Model.objects.servable().select_related("upstream").filter(slug=slug).first()
         config = current()
     except Error as error:
         message = "The database does not answer."
@@ -57,6 +61,8 @@ def order_for(slug: str) -> LoadOrder:
         raise EngineLoadError(
             ErrorCode.MODEL_NOT_FOUND, f"There is no model '{slug}', or it is disabled."
         )
+    if model.is_remote:
+        return LoadOrder(_remote_load(model, config), model.generation)
     return LoadOrder(_load(model, config), model.generation)
 
 
@@ -78,4 +84,33 @@ def _load(model: Model, config: LlamaConfig) -> Load:
         devices=config.devices if options.devices is None else options.devices,
         optimization_level=-1 if level is None else level,
         upgrade=True,
+    )
+
+
+def _remote_load(model: Model, config: LlamaConfig) -> RemoteLoad:
+    """Raises EngineLoadError where its address or its key cannot be used any more."""
+    upstream = model.upstream
+    try:
+        url = BaseUrl.parse(upstream.base_url)
+        check_allowed(url, config.upstream_allow)
+        key = open_key(upstream)
+    except AddressRefusedError as error:
+        message = f"The address of the upstream of '{model.slug}' {error}."
+        raise EngineLoadError(ErrorCode.BACKEND_UNAVAILABLE, message) from error
+    except UnsealError as error:
+        message = (
+            f"The key of the upstream of '{model.slug}' cannot be read any more: set it again."
+        )
+        raise EngineLoadError(ErrorCode.BACKEND_UNAVAILABLE, message) from error
+    lengths = (model.context_length, model.max_model_len, config.max_model_len)
+    limits = [limit for limit in lengths if limit]
+    return RemoteLoad(
+        base_url=url,
+        upstream_model=upstream.upstream_model,
+        key=key,
+        allow=config.upstream_allow,
+        silence=float(upstream.silence),
+        capabilities=frozenset(upstream.capabilities),
+        max_model_len=min(limits, default=0),
+        num_slots=model.max_running or config.worker_concurrency,
     )

@@ -10,10 +10,10 @@ from inference.memory_plan import planned_bytes
 from inference.model_files import ModelFilesError, read_model_files
 from inference.protocol import Load
 from inference.states import ModelState
-from inference.worker.engine_process import EngineProcess
+from inference.worker.remote.engine import Engine, RemoteEngine
 
 
-def grant(load: Load, limit: int | None, others: Iterable[EngineProcess]) -> Load:
+def grant(load: Load, limit: int | None, others: Iterable[Engine]) -> Load:
     """`load` with what `others` leave of `limit` bytes as the most that its process may hold.
 
     A limit of its own that is tighter stays.
@@ -24,9 +24,9 @@ def grant(load: Load, limit: int | None, others: Iterable[EngineProcess]) -> Loa
     return replace(load, max_memory_bytes=min(left, load.max_memory_bytes or left))
 
 
-def held_bytes(process: EngineProcess) -> int:
+def held_bytes(process: Engine) -> int:
     """What a process holds or may come to hold: told by itself, or planned while it loads."""
-    if process.state is ModelState.FAILED:
+    if process.state is ModelState.FAILED or isinstance(process, RemoteEngine):
         return 0
     if process.info is None:
         return _planned(process.load)

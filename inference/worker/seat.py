@@ -10,8 +10,8 @@ from inference.presence import EngineReport
 from inference.protocol import Stats
 from inference.states import ModelState
 from inference.wire import to_builtins
-from inference.worker.engine_process import EngineProcess
 from inference.worker.memory_share import held_bytes
+from inference.worker.remote.engine import Engine
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
 _STABLE_AFTER = 60.0
@@ -23,7 +23,7 @@ class Seat:
     """`generation` is the model row's that the process was started for; a process that could not
     serve is not started again before `retry_at` (monotonic seconds)."""
 
-    process: EngineProcess
+    process: Engine
     generation: int
     crashes: deque[float] = field(default_factory=lambda: deque(maxlen=_MAX_CRASHES))
     restarts: int = 0
