@@ -7,13 +7,10 @@ A stream ends with exactly one `DoneEvent` or `ErrorEvent` and expires a while l
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import AsyncIterator
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
-
-import redis.asyncio
 
 from inference.protocol import DoneEvent, ErrorEvent, StreamEvent, TokenEvent
 from inference.wire import decode_json, encode_json
@@ -23,11 +20,10 @@ from llamagpu.lib.redis_client import SyncRedis
 KEEP_AFTER_END = 900
 #: Seconds for which `ended` marks outlive their job: above the broker's visibility timeout.
 ENDED_LIFETIME = 3600
-#: Seconds that a reader's sign of life counts.
-READER_LIFETIME = 10
+#: Seconds that a reader's sign of life counts. Readers give it every two seconds.
+READER_LIFETIME = 6
 _FIELD = "e"
-_READ_BLOCK_MS = 2000
-_READ_COUNT = 256
+_POSITION = re.compile(r"(\d{1,9})-(\d{1,18})", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +51,40 @@ class JobKeys:
         """Exists once the job has ended: a message that comes again finds it and does nothing."""
         return f"lg:job:{self.job_id}:ended"
 
+    @property
+    def reader(self) -> str:
+        """Exists while somebody reads the job's stream, and a few seconds longer."""
+        return f"lg:job:{self.job_id}:reader"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Position:
+    """An entry of a job's stream, or the place before its first one."""
+
+    attempt: int = 0
+    number: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.attempt}-{self.number}"
+
+    @classmethod
+    def parse(cls, text: str) -> Position:
+        """Raises ValueError for what is no `<attempt>-<seq>`."""
+        match = _POSITION.fullmatch(text)
+        if match is None:
+            raise ValueError(f"not a position in a stream: {text[:40]!r}")
+        return cls(int(match[1]), int(match[2]))
+
+    def is_followed_by(self, other: Position) -> bool:
+        """Whether nothing lies between the two: entries count from 1 within each attempt."""
+        if other.attempt == self.attempt:
+            return other.number == self.number + 1
+        return other.attempt > self.attempt and other.number == 1
+
+
+#: An event and where it stands in its job's stream.
+Placed = tuple[Position, StreamEvent]
+
 
 def is_terminal(event: StreamEvent) -> bool:
     return isinstance(event, DoneEvent | ErrorEvent)
@@ -64,6 +94,14 @@ def append(pipeline: Any, keys: JobKeys, entry_id: str, event: StreamEvent, life
     """Queue one event on a pipeline; `lifetime` seconds bound a stream whose job is never settled."""
     pipeline.xadd(keys.events, {_FIELD: encode_json(event)}, id=entry_id)
     pipeline.expire(keys.events, KEEP_AFTER_END if is_terminal(event) else lifetime)
+
+
+def placed_events(raw: Iterable[tuple[bytes, dict[bytes, bytes]]]) -> list[Placed]:
+    """What Redis answers for one stream, decoded. Raises WireError for what is no event."""
+    return [
+        (Position.parse(entry_id.decode()), decode_json(fields[_FIELD.encode()]))
+        for entry_id, fields in raw
+    ]
 
 
 def last_event(client: SyncRedis, job_id: str) -> DoneEvent | ErrorEvent | None:
@@ -93,30 +131,3 @@ def published_tokens(client: SyncRedis, job_id: str) -> int:
         if isinstance(event, DoneEvent | ErrorEvent):
             return event.usage.completion_tokens
     return sum(per_answer.values())
-
-
-async def read_events(
-    client: redis.asyncio.Redis, job_id: str, *, cursor: str = "0-0", until: float
-) -> AsyncIterator[tuple[str, StreamEvent] | None]:
-    """Yields (entry id, event) after `cursor` up to the terminal event.
-
-    Yields None about every two seconds without news, so that the caller can look around. Stops
-    without a terminal event once `time.monotonic()` has passed `until`. Raises RedisError.
-    """
-    keys = JobKeys(job_id)
-    while True:
-        remaining = until - time.monotonic()
-        if remaining <= 0:
-            return
-        block = max(1, min(_READ_BLOCK_MS, int(remaining * 1000)))
-        answer = await client.xread({keys.events: cursor}, count=_READ_COUNT, block=block)
-        if not answer:
-            yield None
-            await asyncio.sleep(0)
-            continue
-        for entry_id, fields in answer[0][1]:
-            cursor = entry_id.decode()
-            event = decode_json(fields[_FIELD.encode()])
-            yield cursor, event
-            if is_terminal(event):
-                return

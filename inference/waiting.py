@@ -1,7 +1,7 @@
 """Follows a job from a web process: its events, its deadline, its caller and its workers.
 
 What can go wrong while a caller waits, and what happens then:
-- the caller leaves: the job is marked for cancellation at once;
+- the caller leaves: the job is cancelled at once, a resumable one once its grace is over;
 - the caller loses the right to it (key, account, session, role): the same, and the caller is told;
 - Redis goes away: reading goes on where it stopped, until the deadline;
 - no worker lives for `WORKER_GRACE` seconds, or the deadline passes without an end: the job is
@@ -13,23 +13,23 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-import weakref
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import redis
-import redis.asyncio
 from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.db import Error as DatabaseError
 
 from accounts.rights_watch import Holder, watch_rights
 from inference.admission import find_workers
-from inference.protocol import ErrorEvent, GenerationJob, StreamEvent
+from inference.protocol import ErrorEvent, GenerationJob
+from inference.readers import reading
 from inference.services.cancellation import abandon_job, cancel_left_job
-from inference.stream import is_terminal, read_events
+from inference.stream import JobKeys, Placed, Position, is_terminal
+from inference.stream_hub import read_events
 from llamagpu.http.database import release_connections
 from llamagpu.lib.error_codes import ErrorCode
-from llamagpu.lib.redis_client import async_client
+from llamagpu.lib.redis_client import sync_client
 
 logger = logging.getLogger(__name__)
 
@@ -40,45 +40,49 @@ WORKER_GRACE = 20.0
 DEADLINE_GRACE = 5.0
 _RETRY_PAUSE = 0.5
 
-_clients: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, redis.asyncio.Redis] = (
-    weakref.WeakKeyDictionary()
-)
 
-
-async def follow(
-    job: GenerationJob, holder: Holder
-) -> AsyncIterator[tuple[str, StreamEvent] | None]:
-    """Yields (entry id, event) up to exactly one terminal event; None when there is no news.
+async def follow(job: GenerationJob, holder: Holder) -> AsyncIterator[Placed | None]:
+    """Yields events with their places up to exactly one terminal event; None when there is no news.
 
     Ends with an error once `holder` has lost the right to the job. A consumer that stops early, by
-    cancellation or by closing the iterator, cancels the job.
+    cancellation or by closing the iterator, is the last one on this loop to read the job and has not
+    asked for a resumable one, cancels it.
     """
     ended = False
     # Cancelling makes the worker end the stream, which wakes the reader below before its next look.
-    with watch_rights(holder, on_lost=lambda _: _cancel_soon(job)) as rights:
+    with (
+        watch_rights(holder, on_lost=lambda _: _cancel_soon(job.job_id)) as rights,
+        reading(job.job_id) as reader,
+    ):
         try:
             async for item in _events_or_verdict(job):
                 if rights.lost is not None:
                     event = ErrorEvent(rights.lost.code, rights.lost.message)
-                    yield f"{job.attempt}-0", event
+                    yield Position(job.attempt), event
                     return
                 ended = item is not None and is_terminal(item[1])
                 yield item
         finally:
-            if not ended:
-                _cancel_soon(job)
+            if not ended and reader.is_alone:
+                _leave(job.job_id, job.reader_grace)
 
 
-async def _events_or_verdict(
-    job: GenerationJob,
-) -> AsyncIterator[tuple[str, StreamEvent] | None]:
+def _leave(job_id: str, grace: float | None) -> None:
+    """The last reader on this loop is gone: the job ends now, or its time without one begins."""
+    if grace:
+        _in_background(_forget_reader, job_id)
+    else:
+        _cancel_soon(job_id)
+
+
+async def _events_or_verdict(job: GenerationJob) -> AsyncIterator[Placed | None]:
     deadline = time.monotonic() + max(0.0, job.deadline_unix - time.time()) + DEADLINE_GRACE
-    cursor, worker_seen_at = "0-0", time.monotonic()
+    at, worker_seen_at = Position(), time.monotonic()
     while time.monotonic() < deadline:
         try:
-            async for item in read_events(_client(), job.job_id, cursor=cursor, until=deadline):
+            async for item in read_events(job.job_id, after=at, until=deadline):
                 if item is not None:
-                    cursor = item[0]
+                    at = item[0]
                     worker_seen_at = time.monotonic()
                     yield item
                     if is_terminal(item[1]):
@@ -99,25 +103,22 @@ async def _events_or_verdict(
     yield await _abandon(job, ErrorCode.DEADLINE_EXCEEDED, message)
 
 
-async def _abandon(job: GenerationJob, code: ErrorCode, message: str) -> tuple[str, StreamEvent]:
+async def _abandon(job: GenerationJob, code: ErrorCode, message: str) -> Placed:
     abandon = sync_to_async(abandon_job, thread_sensitive=False)
     try:
         await abandon(job.job_id, job.attempt, code, message)
     except DatabaseError as error:  # the reaper will settle the row
         logger.warning("job %s: its row was not settled: %s", job.job_id, error)
-    return f"{job.attempt}-0", ErrorEvent(code, message)
+    return Position(job.attempt), ErrorEvent(code, message)
 
 
-def _client() -> redis.asyncio.Redis:
-    loop = asyncio.get_running_loop()
-    if loop not in _clients:
-        _clients[loop] = async_client(settings.REDIS_URL)
-    return _clients[loop]
+def _cancel_soon(job_id: str) -> None:
+    _in_background(_cancel_quietly, job_id)
 
 
-def _cancel_soon(job: GenerationJob) -> None:
+def _in_background(function: Callable[[str], None], job_id: str) -> None:
     """Not awaited: this may run while the task is being torn down."""
-    asyncio.get_running_loop().run_in_executor(None, _cancel_quietly, job.job_id)
+    asyncio.get_running_loop().run_in_executor(None, function, job_id)
 
 
 def _cancel_quietly(job_id: str) -> None:
@@ -127,3 +128,10 @@ def _cancel_quietly(job_id: str) -> None:
         logger.warning("job %s: its row was not settled: %s", job_id, error)
     finally:
         release_connections()
+
+
+def _forget_reader(job_id: str) -> None:
+    try:
+        sync_client(settings.REDIS_URL).delete(JobKeys(job_id).reader)
+    except redis.RedisError as error:  # it runs out by itself
+        logger.warning("job %s: its reader's sign of life remains: %s", job_id, error)

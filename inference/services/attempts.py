@@ -38,6 +38,7 @@ def message_for(row: InferenceJob) -> GenerationJob:
         deadline_unix=row.deadline_at.timestamp(),
         tenant=str(row.owner_id),
         priority=row.priority,
+        reader_grace=row.reader_grace,
     )
 
 

@@ -31,6 +31,7 @@ from inference.protocol import (
     Usage,
 )
 from inference.stream import JobKeys, append
+from inference.stream_hub import hub_of_this_loop
 from llamagpu.http.permissions import INFER
 from llamagpu.lib.error_codes import ErrorCode
 from tests.conftest import make_caller
@@ -54,7 +55,7 @@ async def job(redis_client: Any, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
         tenant="1",
         priority=0,
     )
-    await waiting._client().aclose()
+    await hub_of_this_loop().close()
     await sync_to_async(connections.close_all)()  # those of the thread behind `sync_to_async`
 
 

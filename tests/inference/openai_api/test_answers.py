@@ -14,7 +14,6 @@ import pytest
 from django.test import RequestFactory
 
 from accounts.rights_watch import Holder
-from inference import waiting
 from inference.openai_api import answers
 from inference.openai_api.chat_shape import ChatShape
 from inference.openai_api.completion_shape import CompletionShape
@@ -39,6 +38,7 @@ from inference.protocol import (
     Usage,
 )
 from inference.stream import JobKeys, append
+from inference.stream_hub import hub_of_this_loop
 from llamagpu.http.errors import AppError
 from llamagpu.http.permissions import INFER
 from llamagpu.lib.error_codes import ErrorCode
@@ -89,7 +89,7 @@ class Stream:
 async def streams(redis_client: Any) -> AsyncIterator[Any]:
     announce(redis_client, WorkerReport("w", "1", 1, "here", 0.0, 1, 8))
     yield lambda num_jobs=1, n=1: Stream(redis_client, num_jobs, n)
-    await waiting._client().aclose()
+    await hub_of_this_loop().close()
 
 
 def request() -> Any:
@@ -242,7 +242,7 @@ async def test_a_quiet_stream_is_kept_open_with_comments(
 ) -> None:
     monkeypatch.setattr(answers, "STATUS_PATIENCE", 0.0)
     monkeypatch.setattr(answers, "_HEARTBEAT_AFTER", 0.0)
-    monkeypatch.setattr("inference.stream._READ_BLOCK_MS", 20)
+    monkeypatch.setattr("inference.stream_hub.LOOK_AROUND", 0.02)
     stream = streams()
     response: Any = await answers.stream(request(), stream.submitted, chat_shape())
     parts = aiter(response)
