@@ -92,7 +92,6 @@ class GenerationJob:
     tenant: str = ""
     priority: int = 0
     reader_grace: float | None = None
-    reader_grace: float | None = None
 
 
 # ---------------------------------------------------------------- worker -> engine
