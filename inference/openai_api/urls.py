@@ -1,5 +1,6 @@
 from django.urls import path
 
+from inference.openai_api.file_views import FileContentView, FilesView, FileView
 from inference.openai_api.views import (
     ChatCompletionsView,
     CompletionsView,
@@ -15,4 +16,7 @@ urlpatterns = [
     path("responses", awaiting(ResponsesView.as_view()), name="openai-responses"),
     path("models", ModelsView.as_view(), name="openai-models"),
     path("models/<path:slug>", ModelView.as_view(), name="openai-model"),
+    path("files", FilesView.as_view(), name="openai-files"),
+    path("files/<str:name>", FileView.as_view(), name="openai-file"),
+    path("files/<str:name>/content", FileContentView.as_view(), name="openai-file-content"),
 ]
