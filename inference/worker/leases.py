@@ -1,7 +1,8 @@
-"""Who runs a job: one lease per job in Redis, renewed while it runs, and the job's cancel mark.
+"""Who runs a job: one lease per job in Redis, renewed while it runs, and who wants it to end.
 
 A message may come twice and a worker may die: whoever holds the lease runs the job, everybody else
-leaves it alone. The reaper frees the leases of the dead.
+leaves it alone. The reaper frees the leases of the dead. With each renewal the worker looks for the
+job's cancel mark and for its readers.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -18,6 +20,7 @@ import redis
 from inference.lease import LEASE_MS, Holder, free
 from inference.protocol import GenerationJob
 from inference.stream import JobKeys
+from inference.worker.reader_watch import FORSAKEN, ReaderWatch
 from llamagpu.lib.redis_client import SyncRedis
 
 logger = logging.getLogger(__name__)
@@ -31,8 +34,16 @@ class Claim(StrEnum):
     ENDED = "ended"
 
 
+@dataclass(frozen=True, slots=True)
+class _Lease:
+    """A held one: its value in Redis, and for how long its job goes on without a reader."""
+
+    value: bytes
+    reader_grace: float | None
+
+
 class Leases:
-    """The leases of this worker. One thread renews them and looks for cancel marks.
+    """The leases of this worker. One thread renews them and looks for reasons to end a job.
 
     `on_cancel(job_id, reason)` is called from that thread, once per job; `on_lost(job_id)` when
     another worker has taken the job.
@@ -51,8 +62,9 @@ class Leases:
         self._instance = instance
         self._on_cancel = on_cancel
         self._on_lost = on_lost
-        self._held: dict[str, bytes] = {}
+        self._held: dict[str, _Lease] = {}
         self._cancelled: set[str] = set()
+        self._readers = ReaderWatch()
         self._lock = threading.Lock()
         self._work = threading.Event()
         self._is_closed = False
@@ -77,20 +89,20 @@ class Leases:
         if not granted:
             return Claim.TAKEN
         with self._lock:
-            self._held[job.job_id] = value
+            self._held[job.job_id] = _Lease(value, job.reader_grace)
         self._work.set()
         return Claim.GRANTED
 
     def release(self, job_id: str) -> None:
         """Let go of a job. An unreachable Redis is no obstacle: the lease runs out by itself."""
         with self._lock:
-            value = self._held.pop(job_id, None)
+            lease = self._held.pop(job_id, None)
             self._cancelled.discard(job_id)
             if not self._held:
                 self._work.clear()
-        if value is not None:
+        if lease is not None:
             try:
-                free(self._client, job_id, value)
+                free(self._client, job_id, lease.value)
             except redis.RedisError as error:
                 logger.warning("job %s: its lease was not freed: %s", job_id, error)
 
@@ -110,21 +122,28 @@ class Leases:
 
     def _look(self) -> None:
         with self._lock:
-            held = list(self._held.items())
+            held = dict(self._held)
+        self._readers.keep_only(held)
         if not held:
             return
         pipeline = self._client.pipeline(transaction=False)
-        for job_id, value in held:
+        for job_id, lease in held.items():
             keys = JobKeys(job_id)
             # Written anew rather than extended: a Redis that lost its memory gets it back.
-            pipeline.set(keys.lease, value, px=LEASE_MS, get=True)
+            pipeline.set(keys.lease, lease.value, px=LEASE_MS, get=True)
             pipeline.get(keys.cancel)
+            pipeline.exists(keys.reader)
         answers: list[Any] = pipeline.execute()
-        for (job_id, value), before, reason in zip(held, answers[::2], answers[1::2], strict=True):
-            if before is not None and before != value:
+        found = zip(answers[::3], answers[1::3], answers[2::3], strict=True)
+        for (job_id, lease), (before, reason, is_read) in zip(held.items(), found, strict=True):
+            grace = lease.reader_grace
+            is_forsaken = self._readers.is_forsaken(job_id, grace, is_read=bool(is_read))
+            if before is not None and before != lease.value:
                 self._give_up(job_id, before)
             elif reason is not None:
                 self._report_cancel(job_id, reason.decode())
+            elif is_forsaken:
+                self._report_cancel(job_id, FORSAKEN)
 
     def _give_up(self, job_id: str, owner: bytes) -> None:
         """Another worker had the lease: put it back and stop."""

@@ -2,14 +2,15 @@
 
 It looks at live rows and asks their leases: held by a worker that lives, the job is fine; held by a
 dead one, it is taken over. One whose stream has its end is settled from there. A queued job without
-a lease whose message was lost is rung for again. Several reapers may run: a conditional UPDATE lets
-only one of them act.
+a lease whose message was lost is rung for again. One that nobody waits for any more is ended rather
+than run. Several reapers may run: a conditional UPDATE lets only one of them act.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+from dataclasses import dataclass
 from datetime import timedelta
 
 import redis
@@ -24,11 +25,12 @@ from inference.presence import live_workers
 from inference.protocol import ErrorEvent, GenerationJob
 from inference.services.attempts import message_for, next_attempt
 from inference.services.batches import MAX_CHUNK
-from inference.services.cancellation import end_job
+from inference.services.cancellation import cancel_left_job, end_job
 from inference.services.settlement import published_usage, settle_jobs, settlement_of
 from inference.states import JobState
 from inference.stream import JobKeys, last_event
 from inference.worker.generation import MAX_ATTEMPTS
+from inference.worker.reader_watch import FORSAKEN, ReaderWatch
 from llamagpu.lib.error_codes import ErrorCode
 from llamagpu.lib.redis_client import SyncRedis
 
@@ -42,9 +44,19 @@ _MESSAGE_LOST = timedelta(seconds=10)
 _OVERDUE = timedelta(seconds=10)
 
 
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What Redis holds of a job: who runs it, why it shall end, whether somebody reads it."""
+
+    lease: bytes | None
+    cancel_mark: bytes | None
+    is_read: bool
+
+
 class Reaper:
     def __init__(self, client: SyncRedis) -> None:
         self._client = client
+        self._readers = ReaderWatch()
         self._of_batches: list[str] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reaper", daemon=True)
@@ -82,10 +94,12 @@ class Reaper:
         keys = [JobKeys(str(row.pk)) for row in rows]
         leases = self._client.mget([key.lease for key in keys])
         marks = self._client.mget([key.cancel for key in keys])
+        signs = self._client.mget([key.reader for key in keys])
+        self._readers.keep_only([str(row.pk) for row in rows])
         alive = {(worker.name, worker.instance) for worker in live_workers(self._client)}
         try:
-            tended = zip(rows, leases, marks, strict=True)
-            return sum(self._tend(row, lease, mark, alive) for row, lease, mark in tended)
+            found = map(_Found, leases, marks, [sign is not None for sign in signs])
+            return sum(self._tend(row, one, alive) for row, one in zip(rows, found, strict=True))
         finally:
             self._ring_for_batches()
 
@@ -105,30 +119,29 @@ class Reaper:
             del self._of_batches[:MAX_CHUNK]
             ring_many(chunk)
 
-    def _tend(
-        self,
-        row: InferenceJob,
-        lease: bytes | None,
-        cancel_mark: bytes | None,
-        alive: set[tuple[str, str]],
-    ) -> bool:
+    def _tend(self, row: InferenceJob, found: _Found, alive: set[tuple[str, str]]) -> bool:
         now = timezone.now()
-        holder = Holder.decode(lease) if lease else None
+        holder = Holder.decode(found.lease) if found.lease else None
         if holder and (holder.is_canceller or (holder.worker, holder.instance) in alive):
             return False
         if ending := last_event(self._client, str(row.pk)):
             # Its worker told the caller, but could not reach the database.
             return bool(settle_jobs([settlement_of(str(row.pk), row.attempt, ending)]))
-        if cancel_mark is not None:
-            self._end(row, ErrorCode.CANCELLED, cancel_mark.decode())
+        if found.cancel_mark is not None:
+            self._cancel(row, found.lease, found.cancel_mark.decode())
             return True
         if now > row.deadline_at + _OVERDUE:
             self._end(
                 row, ErrorCode.DEADLINE_EXCEEDED, "The job did not end within its time limit."
             )
             return True
+        if self._readers.is_forsaken(str(row.pk), row.reader_grace, is_read=found.is_read):
+            self._cancel(row, found.lease, FORSAKEN)
+            return True
         if holder or row.state == JobState.RUNNING:
-            return self._take_over(row, lease)
+            # Run again for a reader only: the whole stack may have been down, with its callers gone.
+            is_wanted = row.reader_grace is None or found.is_read
+            return is_wanted and self._take_over(row, found.lease)
         is_lost = now - row.created_at > _MESSAGE_LOST and queue_length() == 0
         if is_lost:
             logger.warning("job %s: its message was lost, ringing again", row.pk)
@@ -152,6 +165,12 @@ class Reaper:
         logger.warning("job %s: its worker is gone, attempt %s begins", job.job_id, job.attempt)
         self._ring(row, job)
         return True
+
+    def _cancel(self, row: InferenceJob, dead_lease: bytes | None, reason: str) -> None:
+        logger.info("job %s: cancelled by the reaper: %s", row.pk, reason)
+        if dead_lease:
+            free(self._client, str(row.pk), dead_lease)
+        cancel_left_job(str(row.pk), reason)
 
     def _end(self, row: InferenceJob, code: ErrorCode, message: str) -> None:
         event = ErrorEvent(code, message, published_usage(row))

@@ -23,9 +23,10 @@ from inference.protocol import (
     Usage,
 )
 from inference.stream import JobKeys, append
+from inference.worker import reader_watch
 from inference.worker.reaper import Reaper
 from llamagpu.lib.error_codes import ErrorCode
-from tests.inference.worker.conftest import events_of
+from tests.inference.worker.conftest import events_of, wait_until
 
 Job = Callable[..., GenerationJob]
 LONG_AGO = timedelta(seconds=30)
@@ -156,3 +157,42 @@ def test_a_job_that_is_just_being_cancelled_is_left_alone(
     redis_client.set(JobKeys(job.job_id).lease, Holder.canceller().encode())
     assert reaper.sweep() == 0
     assert queue_length() == 0
+
+
+def test_a_dead_workers_job_that_needs_a_reader_begins_again_once_one_is_seen(
+    reaper: Reaper, make_job: Job, redis_client: Any
+) -> None:
+    """The whole stack was down: whether its caller is still there shows only after a while."""
+    job = make_job("x", state="running", reader_grace=30, created_at=timezone.now() - LONG_AGO)
+    hold(redis_client, job, "old")
+    assert reaper.sweep() == 0
+    redis_client.set(JobKeys(job.job_id).reader, "1")
+    assert reaper.sweep() == 1
+    assert queued_attempts(redis_client) == [2]
+
+
+@pytest.mark.parametrize("state", ["queued", "running"])
+def test_a_job_whose_readers_stay_away_is_ended(
+    reaper: Reaper,
+    make_job: Job,
+    redis_client: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    state: str,
+) -> None:
+    monkeypatch.setattr(reader_watch, "READER_LIFETIME", 0.2)
+    job = make_job("x", state=state, reader_grace=0.2, created_at=timezone.now() - LONG_AGO)
+    redis_client.rpush("lg:inference", "its message")
+    assert reaper.sweep() == 0
+    wait_until(reaper.sweep, "the end")
+    row = InferenceJob.objects.get()
+    assert (row.state, row.attempt, row.error_message) == ("cancelled", 1, reader_watch.FORSAKEN)
+    assert events_of(redis_client, job.job_id)[-1][1].code is ErrorCode.CANCELLED
+
+
+def test_a_job_that_needs_no_reader_begins_again_without_one(
+    reaper: Reaper, make_job: Job, redis_client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader_watch, "READER_LIFETIME", 0.0)
+    make_job("x", state="running", created_at=timezone.now() - LONG_AGO)
+    assert reaper.sweep() == 1
+    assert queued_attempts(redis_client) == [2]
