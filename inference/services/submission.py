@@ -42,6 +42,7 @@ class PromptTokens:
 class JobCall:
     """What a caller asks for, checked. `timeout` is in seconds, `api_key` None in a browser session.
 
+    `reader_grace` is for how many seconds the job goes on without a reader, None for one that needs none.
     `received_at` is when the call came in, on the clock of `time.perf_counter`, where that is known.
     """
 
@@ -56,6 +57,7 @@ class JobCall:
     priority: int = 0
     is_streamed: bool = False
     end_user: str = ""
+    reader_grace: float | None = None
     received_at: float | None = None
 
     @property
@@ -80,7 +82,8 @@ def submit_job(call: JobCall) -> GenerationJob:
     try:
         with transaction.atomic():
             quotas.reserve(claim)
-            row = _create_row(call, claim)
+            row = new_row(call, claim)
+            row.save(force_insert=True)
     except Exception:
         quotas.release_minute(claim)
         raise
@@ -89,9 +92,10 @@ def submit_job(call: JobCall) -> GenerationJob:
     return job
 
 
-def _create_row(call: JobCall, claim: JobClaim) -> InferenceJob:
+def new_row(call: JobCall, claim: JobClaim) -> InferenceJob:
+    """The row of a job that is let in, not yet written."""
     now = timezone.now()
-    return InferenceJob.objects.create(
+    return InferenceJob(
         id=claim.job_id,
         owner=call.owner,
         api_key=call.api_key,
@@ -104,6 +108,7 @@ def _create_row(call: JobCall, claim: JobClaim) -> InferenceJob:
         prompt=wire.to_builtins(call.prompt),
         params=wire.to_builtins(call.params),
         prompt_tokens=call.prompt_tokens.counted,
+        reader_grace=call.reader_grace,
         admission_time=seconds_since(call.received_at),
         reserved_tokens=claim.tokens,
         limits=quotas.limits_that_hold(claim),
