@@ -43,6 +43,7 @@ class GenerationCall:
     params: SamplingParams
     priority: int
     timeout: float
+    is_resumable: bool = False
 
 
 class StopField(serializers.ListField):
@@ -106,6 +107,9 @@ class InferSerializer(SamplingSerializer):
     model = TextField(required=False, max_length=128)
     priority = WholeNumberField(default=0, min_value=-100, max_value=100)
     timeout = NumberField(required=False, min_value=0.001)
+    resumable = FlagField(
+        default=False, help_text="goes on for a while when its caller leaves, who may come back"
+    )
 
     def validate_text(self, value: str) -> str:
         _check_length(len(value))
@@ -176,6 +180,7 @@ def read_call(serializer: InferSerializer, user: Any, key: Any) -> GenerationCal
         params=params,
         priority=fields["priority"],
         timeout=fields.get("timeout", float(current().job_timeout)),
+        is_resumable=fields["resumable"],
     )
 
 

@@ -32,6 +32,7 @@ from llamagpu.http.database import release_connections
 from llamagpu.http.errors import request_id_of
 from llamagpu.http.origin import current_origin
 from llamagpu.http.permissions import INFER, LimitGroup
+from monitoring.configuration import current
 
 
 class PendingAnswer(HttpResponse):
@@ -117,6 +118,7 @@ def _submit(
             request_id=request_id_of(request),
             is_streamed=is_streamed,
             prompt_tokens=PromptTokens(counted or 0, most),
+            reader_grace=float(current().resume_grace) if call.is_resumable else 0.0,
             received_at=request._request.received_at,  # type: ignore[attr-defined]
         )
     )

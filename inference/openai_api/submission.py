@@ -101,6 +101,7 @@ def _submit_one(
             is_streamed=call.is_streamed,
             prompt_tokens=tokens,
             end_user=call.end_user,
+            reader_grace=0.0,
             received_at=request._request.received_at,  # type: ignore[attr-defined]
         )
     )

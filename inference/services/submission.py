@@ -82,8 +82,7 @@ def submit_job(call: JobCall) -> GenerationJob:
     try:
         with transaction.atomic():
             quotas.reserve(claim)
-            row = new_row(call, claim)
-            row.save(force_insert=True)
+            row = _create_row(call, claim)
     except Exception:
         quotas.release_minute(claim)
         raise
@@ -92,10 +91,9 @@ def submit_job(call: JobCall) -> GenerationJob:
     return job
 
 
-def new_row(call: JobCall, claim: JobClaim) -> InferenceJob:
-    """The row of a job that is let in, not yet written."""
+def _create_row(call: JobCall, claim: JobClaim) -> InferenceJob:
     now = timezone.now()
-    return InferenceJob(
+    return InferenceJob.objects.create(
         id=claim.job_id,
         owner=call.owner,
         api_key=call.api_key,

@@ -46,6 +46,7 @@ class LlamaConfig:
     max_user_file_bytes: int
     file_retention_days: int
     job_timeout: int
+    resume_grace: int
     job_retention: Retention
     job_history_days: int
     audited_job_reads: bool
