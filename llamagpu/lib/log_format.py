@@ -60,5 +60,8 @@ def logging_config(level: str, style: str) -> dict[str, Any]:
             "daphne": {"level": "WARNING"},
             # Four lines for every sign-in, which the audit log tells in one.
             "axes": {"level": "WARNING"},
+            # A line with its address for every request to an upstream.
+            "httpx": {"level": "WARNING"},
+            "httpcore": {"level": "WARNING"},
         },
     }
