@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings
@@ -13,7 +14,8 @@ from django.db import transaction
 from inference.memory_plan import LEAST_KV_BYTES, LEAST_WEIGHT_BYTES, least_memory
 from inference.model_files import ModelFiles, ModelFilesError
 from inference.model_store import StoredModel, list_models, read_facts, read_manifest
-from inference.models import Model
+from inference.models import REMOTE_FORMAT, Model
+from inference.querysets import ModelQuerySet
 from inference.states import ModelState
 from monitoring import audit
 from monitoring.audit_actions import AuditAction
@@ -21,7 +23,7 @@ from monitoring.configuration import current
 
 logger = logging.getLogger(__name__)
 
-_SLUG = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}")
+SLUG = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,25 +40,28 @@ class CatalogChange:
 
 
 def sync_models() -> CatalogChange:
-    """Register what the model root holds, mark what is gone as absent. Rows are never removed."""
+    """Register what the model root holds, mark what is gone as absent. Rows are never removed.
+
+    What somebody has deleted from the models is passed over where its files were left.
+    """
     change = CatalogChange([], [], {})
     found: set[str] = set()
+    rows = {row.path: row for row in Model.objects.exclude(format=REMOTE_FORMAT)}
     for stored in _candidates(change):
-        slug = stored.slug
+        row = rows.get(path_of(stored.path))
+        slug = row.slug if row else stored.slug
+        if row is not None and row.state == ModelState.REMOVED:
+            change.rejected[slug] = "was deleted from the models: pull it to have it back"
+            continue
         if slug in found:
             change.rejected[str(stored.path.name)] = f"another model is called '{slug}' already"
             continue
-        try:
-            files = read_facts(stored.path)
-        except ModelFilesError as error:
-            change.rejected[slug] = str(error)
-            continue
-        found.add(slug)
-        if _register(slug, _fields_of(stored, files)):
-            change.registered.append(slug)
-        if too_large := _explain_size(files):
-            change.oversized[slug] = too_large
-    for model in Model.objects.available().exclude(slug__in=found):
+        _sync_one(slug, stored, change, found)
+    for model in _registered_by_path().exclude(slug__in=found):
+        stored = StoredModel(model.slug, settings.LLAMA.model_path / model.path)
+        _sync_one(model.slug, stored, change, found)
+    gone = Model.objects.available().exclude(format=REMOTE_FORMAT).exclude(slug__in=found)
+    for model in gone:
         _mark_absent(model)
         change.vanished.append(model.slug)
     for slug, reason in change.rejected.items():
@@ -64,6 +69,40 @@ def sync_models() -> CatalogChange:
     for slug, reason in change.oversized.items():
         logger.warning("'%s' is too large for this machine: %s", slug, reason)
     return change
+
+
+def register_stored(slug: str, stored: StoredModel, *, actor: Any = None) -> Model:
+    """One model that lies under the model root, as a row. Raises ModelFilesError."""
+    _register(slug, fields_of(stored, read_facts(stored.path)), actor)
+    return Model.objects.get(slug=slug)
+
+
+def path_of(path: Path) -> str:
+    """As rows hold it: under the model root; empty for the root itself."""
+    root = settings.LLAMA.model_path
+    return "" if path == root else str(path.relative_to(root))
+
+
+def _registered_by_path() -> ModelQuerySet:
+    """Those in folders of folders, which nobody finds by looking at the model root."""
+    return Model.objects.filter(
+        state__in=(ModelState.AVAILABLE, ModelState.ABSENT),
+        path__contains="/",
+        source__startswith="path:",
+    )
+
+
+def _sync_one(slug: str, stored: StoredModel, change: CatalogChange, found: set[str]) -> None:
+    try:
+        files = read_facts(stored.path)
+    except ModelFilesError as error:
+        change.rejected[slug] = str(error)
+        return
+    found.add(slug)
+    if _register(slug, fields_of(stored, files)):
+        change.registered.append(slug)
+    if too_large := _explain_size(files):
+        change.oversized[slug] = too_large
 
 
 def _candidates(change: CatalogChange) -> list[StoredModel]:
@@ -75,18 +114,19 @@ def _candidates(change: CatalogChange) -> list[StoredModel]:
         change.rejected[root.name] = str(error)
         return []
     for stored in models:
-        if not _SLUG.fullmatch(stored.slug):
+        if not SLUG.fullmatch(stored.slug):
             change.rejected[stored.slug] = "its name may hold only a-z 0-9 . _ -"
-    return [stored for stored in models if _SLUG.fullmatch(stored.slug)]
+    return [stored for stored in models if SLUG.fullmatch(stored.slug)]
 
 
-def _fields_of(stored: StoredModel, files: ModelFiles) -> dict[str, Any]:
+def fields_of(stored: StoredModel, files: ModelFiles) -> dict[str, Any]:
+    """The columns of a row that follow from its files."""
     manifest = read_manifest(stored.path)
-    root = settings.LLAMA.model_path
+    path = path_of(stored.path)
     return {
-        "source": manifest.get("source") or f"path:{stored.path.name}",
-        "revision": stored.revision,
-        "path": "" if stored.path == root else str(stored.path.relative_to(root)),
+        "source": manifest.get("source") or f"path:{path or stored.path.name}",
+        "revision": stored.revision or manifest.get("revision", ""),
+        "path": path,
         "state": ModelState.AVAILABLE,
         "architecture": files.architecture,
         "format": files.format,
@@ -96,6 +136,7 @@ def _fields_of(stored: StoredModel, files: ModelFiles) -> dict[str, Any]:
         "context_length": files.max_model_len,
         "vocab_size": files.vocab_size,
         "sha256": manifest.get("weights_sha256", ""),
+        "pull_error": "",
     }
 
 
@@ -117,7 +158,7 @@ def _explain_size(files: ModelFiles) -> str:
 
 
 @transaction.atomic
-def _register(slug: str, fields: dict[str, Any]) -> bool:
+def _register(slug: str, fields: dict[str, Any], actor: Any = None) -> bool:
     """Insert or refresh one row; whether it was new or has changed."""
     model, created = Model.objects.get_or_create(slug=slug, defaults=fields)
     changed = {name for name, value in fields.items() if getattr(model, name) != value}
@@ -128,7 +169,7 @@ def _register(slug: str, fields: dict[str, Any]) -> bool:
     if changed:  # these columns alone: what is wanted of the model may change at the same moment
         model.save(update_fields=[*changed, "updated_at"])
     action = AuditAction.MODEL_REGISTERED if created else AuditAction.MODEL_CHANGED
-    audit.record(actor=None, action=action, target=model, data={"slug": slug})
+    audit.record(actor=actor, action=action, target=model, data={"slug": slug})
     return True
 
 

@@ -24,7 +24,17 @@ from monitoring.configuration import current
 
 #: About 68 years: more would overflow the column.
 MAX_KEEP_ALIVE = 2**31 - 1
-_CHANGEABLE = ("is_enabled", "is_pinned", "keep_alive")
+_LIMITS = ("max_model_len", "max_running", "max_new_tokens", "replicas")
+_CHANGEABLE = ("is_enabled", "is_pinned", "keep_alive", *_LIMITS)
+# What an engine takes up when it is loaded: another value needs another engine.
+_OF_ENGINES = ("max_model_len", "max_running")
+#: The highest value of each limit.
+MAX_LIMITS = {
+    "max_model_len": 10_000_000,
+    "max_running": 1024,
+    "max_new_tokens": 1_000_000,
+    "replicas": 1024,
+}
 
 
 def load_model(
@@ -38,7 +48,7 @@ def load_model(
 
     `options` say how, all of them: what is not given follows the configuration. An engine that runs
     with other ones is replaced, one that has failed is tried again at once. `changes` may set
-    `keep_alive` and `is_pinned` besides.
+    what `change_model` sets besides.
 
     Raises AppError: CONFLICT for a disabled model, MODEL_NOT_FOUND for one that is not on the disk,
     NO_WORKER, INSUFFICIENT_MEMORY where it will fit no worker, BACKEND_UNAVAILABLE where no worker
@@ -54,8 +64,8 @@ def load_model(
         if not row.is_enabled:
             raise AppError(ErrorCode.CONFLICT, f"'{row.slug}' is disabled: enable it first.")
         before = _control_of(row)
-        _set(row, changes or {})
-        if has_failed or row.load_options != chosen.as_row():
+        needs_engine = _set(row, changes or {})
+        if needs_engine or has_failed or row.load_options != chosen.as_row():
             row.load_options = chosen.as_row()
             row.generation += 1
         row.desired_state = DesiredState.READY
@@ -80,15 +90,17 @@ def unload_model(*, actor: Any, model: Model) -> Model:
 
 @transaction.atomic
 def change_model(*, actor: Any, model: Model, changes: Mapping[str, Any]) -> Model:
-    """Set `is_enabled`, `is_pinned` or `keep_alive` (seconds, -1 for ever, None for the default).
+    """Set `is_enabled`, `is_pinned`, `keep_alive` (seconds, -1 for ever, None for the default), a limit
+    (`max_model_len`, `max_running`, `max_new_tokens`) or `replicas`; None is no limit.
 
-    Disabling ends the model's engines; enabling loads nothing. Raises AppError INVALID_INPUT, and
-    CONFLICT for disabling the default model.
+    Disabling ends the model's engines; enabling loads nothing. Engines are replaced where a limit is
+    theirs. Raises AppError INVALID_INPUT, and CONFLICT for disabling the default model.
     """
     row = _locked(model)
     before = _control_of(row)
     was_enabled = row.is_enabled
-    _set(row, changes)
+    if _set(row, changes):
+        row.generation += 1
     if was_enabled and not row.is_enabled:
         if row.slug == current().default_model:
             message = f"'{row.slug}' is the default model: name another one before disabling it."
@@ -102,10 +114,13 @@ def change_model(*, actor: Any, model: Model, changes: Mapping[str, Any]) -> Mod
 
 
 @transaction.atomic
-def forget_idle_model(*, slug: str, generation: int) -> None:
+def forget_idle_model(
+    *, slug: str, generation: int, reason: str = "idle", made_room_for: str = ""
+) -> None:
     """A worker has unloaded a model that nobody used: nobody wants it loaded any more.
 
-    Nothing happens where something else was wanted meanwhile.
+    `reason` is `idle`, or `memory` where another model needed its room. Nothing happens where
+    something else was wanted meanwhile.
     """
     row = (
         Model.objects.select_for_update()
@@ -121,7 +136,8 @@ def forget_idle_model(*, slug: str, generation: int) -> None:
         actor=None,
         action=AuditAction.MODEL_UNLOADED,
         target=row,
-        data={"slug": slug, "reason": "idle"},
+        data={"slug": slug, "reason": reason}
+        | ({"made_room_for": made_room_for} if made_room_for else {}),
         before=before,
         after=_control_of(row),
     )
@@ -132,7 +148,9 @@ def _locked(model: Model) -> Model:
     return Model.objects.select_for_update().get(pk=model.pk)
 
 
-def _set(row: Model, changes: Mapping[str, Any]) -> None:
+def _set(row: Model, changes: Mapping[str, Any]) -> bool:
+    """Whether engines of before do not fit any more. Raises AppError INVALID_INPUT."""
+    before = [getattr(row, name) for name in _OF_ENGINES]
     for name, value in changes.items():
         if name not in _CHANGEABLE:
             raise ValueError(f"{name} is not changed through here")
@@ -143,6 +161,13 @@ def _set(row: Model, changes: Mapping[str, Any]) -> None:
             ErrorCode.INVALID_INPUT,
             f"keep_alive: must be seconds, {FOR_EVER} for ever, or null for the default.",
         )
+    for name, most in MAX_LIMITS.items():
+        value = getattr(row, name)
+        if value is not None and not 1 <= value <= most:
+            raise AppError(
+                ErrorCode.INVALID_INPUT, f"{name}: must be 1 to {most}, or null for no limit."
+            )
+    return before != [getattr(row, name) for name in _OF_ENGINES]
 
 
 def _save(row: Model, actor: Any, action: AuditAction, before: dict[str, Any]) -> None:
@@ -167,4 +192,5 @@ def _control_of(row: Model) -> dict[str, Any]:
         "keep_alive": row.keep_alive,
         "desired_state": row.desired_state,
         "load_options": row.load_options,
+        **{name: getattr(row, name) for name in _LIMITS},
     }

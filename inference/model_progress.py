@@ -7,10 +7,18 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import redis
+from django.conf import settings
+
+from inference import pull_progress
 from inference.models import Model
 from inference.presence import EngineReport, WorkerReport
+from inference.pull_progress import PullProgress
 from inference.room import live
 from inference.states import ModelState
+from llamagpu.http.errors import AppError
+from llamagpu.lib.error_codes import ErrorCode
+from llamagpu.lib.redis_client import sync_client
 from monitoring.configuration import current
 
 _POLL = 0.1
@@ -34,7 +42,9 @@ class EngineProgress:
 class ModelProgress:
     """`state` sums up all engines: failed, unloading, loading or ready; available where there is none.
 
-    A model that is wanted and has no engine yet is loading, at stage `waiting for a worker`.
+    A model that is wanted and has no engine yet is loading, at stage `waiting for a worker`; one that
+    is being fetched is downloading, and `pull` counts its bytes. `error` is the engine's, or why the
+    last pull did not succeed.
     """
 
     state: ModelState
@@ -43,11 +53,16 @@ class ModelProgress:
     fraction: float
     error: str
     engines: tuple[EngineProgress, ...]
+    pull: PullProgress | None = None
 
     @property
     def is_settled(self) -> bool:
         """Nothing is under way."""
-        return self.state not in (ModelState.LOADING, ModelState.UNLOADING)
+        return self.state not in (
+            ModelState.LOADING,
+            ModelState.UNLOADING,
+            ModelState.DOWNLOADING,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +75,8 @@ class Unloaded:
 
 def progress_of(model: Model) -> ModelProgress:
     """How far `model` is now. Raises AppError BACKEND_UNAVAILABLE."""
+    if model.state == ModelState.DOWNLOADING:
+        return _pull_of(model)
     workers = live()
     engines = tuple(
         _engine(worker, engine, model)
@@ -70,7 +87,8 @@ def progress_of(model: Model) -> ModelProgress:
     desired = str(model.desired_state)
     if not engines:
         if model.state != ModelState.AVAILABLE:
-            return ModelProgress(ModelState(model.state), desired, "", 0.0, "", ())
+            error = model.pull_error
+            return ModelProgress(ModelState(model.state), desired, "", 0.0, error, ())
         if model.is_enabled and model.is_wanted(current().default_model):
             return ModelProgress(
                 ModelState.LOADING, desired, "waiting for a worker", 0.0, "", engines
@@ -103,6 +121,19 @@ def wait_until_gone(model: Model, *, patience: float) -> Unloaded:
         if is_gone or time.monotonic() >= deadline:
             return Unloaded(is_gone, _freed(workers, model))
         time.sleep(_POLL)
+
+
+def _pull_of(model: Model) -> ModelProgress:
+    desired = str(model.desired_state)
+    try:
+        pull = pull_progress.read(sync_client(settings.REDIS_URL), model.slug)
+    except redis.RedisError as error:
+        raise AppError(
+            ErrorCode.BACKEND_UNAVAILABLE, "The message broker does not answer.", retry_after=5
+        ) from error
+    stage = pull.stage if pull else "waiting for a worker"
+    fraction = pull.fraction if pull else 0.0
+    return ModelProgress(ModelState.DOWNLOADING, desired, stage, fraction, "", (), pull)
 
 
 def _engine(worker: WorkerReport, engine: EngineReport, model: Model) -> EngineProgress:

@@ -111,6 +111,7 @@ def read_manifest(path: Path) -> dict[str, str]:
         source, origin = source.get("file"), source
     files = content.get("files")
     weights = files.get("model.safetensors") if isinstance(files, dict) else None
+    weights = content.get("weights_sha256") or weights
     found = {
         "source": source,
         "revision": content.get("revision"),

@@ -33,11 +33,12 @@ def model_directory(model: Model) -> Path:
 def context_length(model: Model, engines: Iterable[EngineReport] = ()) -> int:
     """Tokens that a request may fill, prompt and answer together.
 
-    The model's own, the configured limit, or what the memory of its engines allowed.
+    The model's own, the configured limit, or what the memory of its engines allowed. 0 for a model
+    whose files are not here.
     """
     limits = [engine.max_model_len for engine in engines if engine.model == model.slug]
-    limits += [model.context_length, current().max_model_len]
-    return min(limit for limit in limits if limit)
+    limits += [model.context_length, model.max_model_len or 0, current().max_model_len]
+    return min((limit for limit in limits if limit), default=0)
 
 
 def tokenizer_directory(model: Model) -> Path | None:

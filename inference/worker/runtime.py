@@ -26,6 +26,7 @@ from inference.worker.engine_process import ENGINE_COMMAND
 from inference.worker.generation import JobRunner
 from inference.worker.heartbeat import Heartbeat
 from inference.worker.load_orders import order_for
+from inference.worker.puller import Puller
 from inference.worker.reaper import Reaper
 from inference.worker.reconciler import Reconciler
 from inference.worker.sweeper import Sweeper
@@ -58,6 +59,7 @@ class WorkerRuntime:
             num_active=lambda: self._runner.num_active,
             generations=lambda: self._reconciler.generations,
         )
+        self._puller = Puller(client, name, instance)
         self._reaper = Reaper(client)
         self._sweeper = Sweeper()
 
@@ -67,6 +69,7 @@ class WorkerRuntime:
         self._reaper.start()
         self._sweeper.start()
         self._reconciler.start()
+        self._puller.start()
 
     def run(self, job: GenerationJob) -> None:
         self._runner.run(job)
@@ -79,6 +82,7 @@ class WorkerRuntime:
         """Stop taking jobs, let running ones end for a few seconds, end the engines."""
         self._batches.drain()
         self._runner.drain()
+        self._puller.close(_CLOSE_TIMEOUT)
         self._reconciler.close(_CLOSE_TIMEOUT)
         self._heartbeat.close(_CLOSE_TIMEOUT)
         self._reaper.close(_CLOSE_TIMEOUT)

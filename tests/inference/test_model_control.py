@@ -51,6 +51,10 @@ def test_loading_is_wanted_and_audited(model: Any, operator: Caller, live_worker
         "keep_alive": 60,
         "desired_state": "ready",
         "load_options": {},
+        "max_model_len": None,
+        "max_running": None,
+        "max_new_tokens": None,
+        "replicas": None,
     }
 
 

@@ -166,7 +166,8 @@ def test_an_unknown_model_is_not_found(
         ({"keep_alive": 2**31}, "keep_alive"),
         ({"pinned": "yes"}, "pinned"),
         ({"quantization": "int8"}, "quantization"),
-        ({"replicas": 2}, "replicas"),
+        ({"replicas": 0}, "replicas"),
+        ({"replicas": "all"}, "replicas"),
         ({"desired_state": "ready"}, "desired_state"),
         ({"generation": 5}, "generation"),
     ],
@@ -189,6 +190,10 @@ def test_a_bad_field_of_a_load_is_named(
         ({"keep_alive": "5m"}, "keep_alive"),
         ({"path": "/etc"}, "path"),
         ({"slug": "other"}, "slug"),
+        ({"max_model_len": 0}, "max_model_len"),
+        ({"max_running": 1025}, "max_running"),
+        ({"max_new_tokens": 1.5}, "max_new_tokens"),
+        ({"replicas": -1}, "replicas"),
     ],
 )
 def test_a_bad_field_of_a_change_is_named(

@@ -10,6 +10,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,7 +26,7 @@ class RecordedProgress:
 
     updates: list[tuple[str, float]] = field(default_factory=list)
 
-    def update(self, stage: str, fraction: float) -> None:
+    def update(self, stage: str, fraction: float, transfer: Any = None) -> None:
         self.updates.append((stage, fraction))
 
     def close(self) -> None:

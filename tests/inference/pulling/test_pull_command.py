@@ -42,7 +42,7 @@ def tiny_is_built_in(
 
 def said(*arguments: str, **options: object) -> str:
     out = io.StringIO()
-    call_command("pull", *arguments, stdout=out, **options)
+    call_command("pull", *arguments, "--files-only", stdout=out, **options)
     return out.getvalue()
 
 
