@@ -111,6 +111,8 @@ def _engine(row: InferenceJob) -> Iterator[TimelineEvent]:
     prefill = max(0.0, row.ttft - row.engine_wait)
     ttft = {"ttft": (first_token - _received_at(row)).total_seconds()}
     yield TimelineEvent("prefill", began, prefill, prompt | ttft)
+    if not row.completion_tokens:
+        return
     decode = None if row.inference_time is None else max(0.0, row.inference_time - prefill)
     details: dict[str, Any] = {"completion_tokens": row.completion_tokens}
     if decode and row.completion_tokens > 1:  # the first came with the prompt

@@ -7,7 +7,7 @@ from typing import Any
 from drf_spectacular.utils import OpenApiExample, inline_serializer
 from rest_framework import serializers
 
-from inference.states import AttemptCause, JobState
+from inference.states import AttemptCause, JobKind, JobState
 from llamagpu.http.fields import StrictSerializer, TextField
 
 _STATES = [state.value for state in JobState]
@@ -59,6 +59,7 @@ class JobSerializer(serializers.Serializer[Any]):
     owner = serializers.CharField()
     key = serializers.CharField(allow_null=True, help_text="the key's prefix; null by a session")
     end_user = serializers.CharField()
+    kind = serializers.ChoiceField([kind.value for kind in JobKind])
     model = serializers.CharField()
     batch_id = serializers.UUIDField(allow_null=True)
     state = serializers.ChoiceField(_STATES)
@@ -92,6 +93,7 @@ class JobContentSerializer(serializers.Serializer[Any]):
     output = serializers.CharField(required=False)
     choices = serializers.ListField(required=False, allow_null=True)
     logprobs = serializers.ListField(required=False, allow_null=True)
+    prompt_logprobs = serializers.ListField(required=False, allow_null=True)
     digests = serializers.DictField(required=False, allow_null=True)
 
 

@@ -28,6 +28,7 @@ def describe_job(job: InferenceJob) -> dict[str, Any]:
         "owner": job.owner.username,
         "key": job.api_key.prefix if job.api_key else None,
         "end_user": job.end_user,
+        "kind": job.kind,
         "model": job.model.slug,
         "batch_id": str(item.batch_id) if item else None,
         "state": job.state,
@@ -78,6 +79,7 @@ def describe_content(job: InferenceJob) -> dict[str, Any]:
         "output": job.output,
         "choices": answer.get("choices"),
         "logprobs": answer.get("logprobs"),
+        "prompt_logprobs": answer.get("prompt_logprobs"),
     }
 
 

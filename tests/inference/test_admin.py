@@ -10,7 +10,7 @@ from django.test import Client
 from django.utils import timezone
 
 from inference import wire
-from inference.models import InferenceJob, Model
+from inference.models import InferenceJob, JobAttempt, Model
 from inference.presence import EngineReport, announce
 from inference.protocol import Prompt, SamplingParams
 from inference.states import ModelState
@@ -121,6 +121,22 @@ def test_a_job_shows_neither_question_nor_answer(admin: Caller, member: Caller, 
         page = client.get(address).content.decode()
         assert str(row.pk) in page
         assert "secret" not in page
+
+
+def test_a_job_that_began_again_shows_its_attempts(
+    admin: Caller, member: Caller, model: Any
+) -> None:
+    row = job(member, model, attempt=2, answer={"choices": ["a secret"]})
+    JobAttempt.objects.create(job=row, number=1, worker="first-worker")
+    JobAttempt.objects.create(job=row, number=2, worker="second-worker", cause="engine_died")
+    address = f"{JOBS}{row.pk}/change/"
+    page = signed_in(admin).get(address).content.decode()
+    for words in ("first-worker", "second-worker", "engine_died"):
+        assert words in page
+    assert "secret" not in page
+    assert "attempts-0-number" not in page.replace("id_attempts", "")
+    assert signed_in(admin).post(address, {"attempts-0-DELETE": "on"}).status_code == 403
+    assert JobAttempt.objects.count() == 2
 
 
 def test_jobs_are_found_by_id_request_and_owner(admin: Caller, member: Caller, model: Any) -> None:
