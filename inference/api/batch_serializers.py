@@ -67,6 +67,7 @@ class BatchItemSerializer(InferSerializer):
     priority = None  # type: ignore[assignment]
     timeout = None  # type: ignore[assignment]
     logprobs = None  # type: ignore[assignment]
+    resumable = None  # type: ignore[assignment]
 
 
 class BatchSerializer(SamplingSerializer):
@@ -78,6 +79,7 @@ class BatchSerializer(SamplingSerializer):
     priority = WholeNumberField(default=DEFAULT_PRIORITY, min_value=-100, max_value=0)
     timeout = NumberField(required=False, min_value=0.001)
     logprobs = None  # type: ignore[assignment]
+    resumable = None  # type: ignore[assignment]
 
     def get_fields(self) -> dict[str, Any]:
         """With `async`, which is no name in Python."""

@@ -82,7 +82,8 @@ def submit_job(call: JobCall) -> GenerationJob:
     try:
         with transaction.atomic():
             quotas.reserve(claim)
-            row = _create_row(call, claim)
+            row = new_row(call, claim)
+            row.save(force_insert=True)
     except Exception:
         quotas.release_minute(claim)
         raise
@@ -91,9 +92,10 @@ def submit_job(call: JobCall) -> GenerationJob:
     return job
 
 
-def _create_row(call: JobCall, claim: JobClaim) -> InferenceJob:
+def new_row(call: JobCall, claim: JobClaim) -> InferenceJob:
+    """The row of a job that is let in, not yet written."""
     now = timezone.now()
-    return InferenceJob.objects.create(
+    return InferenceJob(
         id=claim.job_id,
         owner=call.owner,
         api_key=call.api_key,
