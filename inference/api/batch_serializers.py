@@ -79,7 +79,6 @@ class BatchSerializer(SamplingSerializer):
     priority = WholeNumberField(default=DEFAULT_PRIORITY, min_value=-100, max_value=0)
     timeout = NumberField(required=False, min_value=0.001)
     logprobs = None  # type: ignore[assignment]
-    resumable = None  # type: ignore[assignment]
 
     def get_fields(self) -> dict[str, Any]:
         """With `async`, which is no name in Python."""
