@@ -30,6 +30,12 @@ def model_directory(model: Model) -> Path:
     return root / model.path
 
 
+def asked_length(model: Model) -> int | None:
+    """The context length that the model's limit or the configuration asks for; None: the model's."""
+    asked = [limit for limit in (model.max_model_len, current().max_model_len) if limit]
+    return min(asked, default=None)
+
+
 def context_length(model: Model, engines: Iterable[EngineReport] = ()) -> int:
     """Tokens that a request may fill, prompt and answer together.
 
@@ -39,6 +45,20 @@ def context_length(model: Model, engines: Iterable[EngineReport] = ()) -> int:
     limits = [engine.max_model_len for engine in engines if engine.model == model.slug]
     limits += [model.context_length, model.max_model_len or 0, current().max_model_len]
     return min((limit for limit in limits if limit), default=0)
+
+
+def most_new_tokens(model: Model) -> int:
+    """The highest `max_tokens` of a request to `model`."""
+    most = current().max_new_tokens
+    return most if model.max_new_tokens is None else min(most, model.max_new_tokens)
+
+
+def check_answer_length(model: Model, max_tokens: int) -> None:
+    """Raises AppError INVALID_INPUT where `model` does not answer with so many tokens."""
+    most = most_new_tokens(model)
+    if max_tokens > most:
+        message = f"max_tokens: Must be at most {most} for '{model.slug}'."
+        raise AppError(ErrorCode.INVALID_INPUT, message)
 
 
 def tokenizer_directory(model: Model) -> Path | None:

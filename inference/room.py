@@ -16,7 +16,7 @@ from inference.model_files import ModelFilesError
 from inference.model_store import read_facts
 from inference.models import Model
 from inference.presence import WorkerReport
-from inference.prompts import model_directory
+from inference.prompts import asked_length, model_directory
 from inference.states import ModelState
 from llamagpu.http.errors import AppError
 from llamagpu.lib.error_codes import ErrorCode
@@ -102,7 +102,7 @@ def _least(model: Model) -> MemoryEstimate:
         raise AppError(ErrorCode.MODEL_LOAD_FAILED, str(error)) from error
     return least_memory(
         files,
-        context_length=current().max_model_len or None,
+        context_length=asked_length(model),
         weight_bytes_per_parameter=LEAST_WEIGHT_BYTES,
         kv_dtype_bytes=LEAST_KV_BYTES,
     )

@@ -12,6 +12,7 @@ from inference.api.serializers import (
     InferSerializer,
     SamplingSerializer,
     find_model,
+    limit_answer,
     read_params,
 )
 from inference.models import Model
@@ -153,6 +154,7 @@ def _outcome(
         if not isinstance(data, dict):
             raise AppError(ErrorCode.INVALID_INPUT, "Must be a string or a JSON object.")
         fields = serializer.run_validation(data)
+        limit_answer(model, fields, is_asked="max_tokens" in data)
         return _work(model, fields, limit)
     except (AppError, serializers.ValidationError) as error:
         return as_app_error(error) or AppError(ErrorCode.INVALID_INPUT, str(error))

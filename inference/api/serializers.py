@@ -15,6 +15,7 @@ from inference.api.sampling_fields import (
     grammar_of,
 )
 from inference.models import Model
+from inference.prompts import check_answer_length, most_new_tokens
 from inference.protocol import ChatMessage, Prompt, SamplingParams
 from llamagpu.http.errors import AppError
 from llamagpu.http.fields import (
@@ -173,6 +174,7 @@ def read_call(serializer: InferSerializer, user: Any, key: Any) -> GenerationCal
         if "messages" in fields
         else None,
     )
+    limit_answer(model, fields, is_asked="max_tokens" in serializer.initial_data)
     params = read_params(fields)
     return GenerationCall(
         model=model,
@@ -182,6 +184,14 @@ def read_call(serializer: InferSerializer, user: Any, key: Any) -> GenerationCal
         timeout=fields.get("timeout", float(current().job_timeout)),
         is_resumable=fields["resumable"],
     )
+
+
+def limit_answer(model: Model, fields: dict[str, Any], *, is_asked: bool) -> None:
+    """Lower a default that is beyond the model's own limit. Raises AppError INVALID_INPUT for more that
+    was asked for."""
+    if not is_asked:
+        fields["max_tokens"] = min(fields["max_tokens"], most_new_tokens(model))
+    check_answer_length(model, max(fields["max_tokens"], fields["min_tokens"]))
 
 
 def read_params(fields: dict[str, Any]) -> SamplingParams:

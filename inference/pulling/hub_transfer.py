@@ -105,7 +105,7 @@ class Fetcher:
                 raise _RetryError("the server sent another range than asked for")
             with part.open("r+b" if begin else "wb") as target:
                 target.seek(begin)
-                for block in response.iter_raw(_BLOCK):
+                for block in response.iter_raw():
                     if digests.num_bytes + len(block) > file.num_bytes:
                         raise PullError(f"The hub sends more of {file.name} than it has listed.")
                     target.write(block)

@@ -8,7 +8,7 @@ from django.db import Error, connections
 
 from inference.load_options import LoadOptions
 from inference.models import Model
-from inference.prompts import model_directory
+from inference.prompts import asked_length, model_directory
 from inference.protocol import Load
 from inference.services.upstreams import open_key
 from inference.upstreams import AddressRefusedError, BaseUrl, check_allowed
@@ -74,8 +74,8 @@ def _load(model: Model, config: LlamaConfig) -> Load:
     return Load(
         model_path=str(model_directory(model)),
         backend=options.backend or config.backend,
-        num_slots=config.num_slots,
-        max_model_len=config.max_model_len,
+        num_slots=model.max_running or config.num_slots,
+        max_model_len=asked_length(model) or 0,
         max_waiting=config.max_queue,
         max_memory_bytes=options.max_memory_bytes(total_bytes()) or 0,
         cache_dir=str(config.cache_dir),
