@@ -125,9 +125,9 @@ class RequestView(APIView):
     )
     def get(self, request: Request, request_id: str) -> Response:
         jobs: Any = visible_jobs(request.user, request.auth).filter(request_id=request_id)
-        page = page_response(
-            request, jobs.prefetch_related("attempts"), describe_timeline, ordering=_ORDER
-        )
+        jobs = jobs.prefetch_related("attempts")
+        # In the order of the call's prompts.
+        page = page_response(request, jobs, describe_timeline, ordering=("created_at", "id"))
         if not page.data["results"]:
             raise no_such_job("There is no job of this request; a call that is refused makes none.")
         return page

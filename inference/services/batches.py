@@ -133,7 +133,7 @@ def _write_rows(
     first = next(iter(claims.values()), None)
     shared = {**shared, "limits": quotas.limits_that_hold(first) if first else []}
     jobs = {
-        place: _job_of(batch, entry.outcome, claims[place], shared)
+        place: _job_of(batch, entry.outcome, claims[place], _shared_at(batch, place, shared))
         for place, entry in enumerate(entries)
         if isinstance(entry.outcome, Work)
     }
@@ -155,9 +155,13 @@ def _job_of(batch: Batch, work: Work, claim: JobClaim, shared: Mapping[str, Any]
         params=wire.to_builtins(work.params),
         prompt_tokens=work.tokens.counted,
         reserved_tokens=claim.tokens,
-        created_at=batch.created_at,
         deadline_at=batch.deadline_at,
     )
+
+
+def _shared_at(batch: Batch, place: int, shared: Mapping[str, Any]) -> dict[str, Any]:
+    """With a moment of its own for each job: lists follow the order of the inputs, page by page."""
+    return {**shared, "created_at": batch.created_at + timedelta(microseconds=place)}
 
 
 def _item_of(batch: Batch, place: int, entry: Entry, job: InferenceJob | None) -> BatchItem:

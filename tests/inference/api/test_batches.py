@@ -10,7 +10,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from inference.models import Batch, InferenceJob
+from inference.models import Batch, BatchItem, InferenceJob
 from inference.presence import WorkerReport, announce
 from tests.conftest import Caller, make_caller
 
@@ -169,3 +169,18 @@ def test_a_key_needs_the_scope_of_batches(db: None, model: Any) -> None:
 def test_batches_have_a_rate_of_their_own(member: Caller, model: Any) -> None:
     statuses = [send(member, {"inputs": ["hi"]})[0] for _ in range(11)]
     assert statuses == [202] * 10 + [429]
+
+
+def test_jobs_of_a_batch_are_listed_in_the_order_of_its_inputs(member: Caller, model: Any) -> None:
+    _, answer = send(member, {"inputs": [f"input {n}" for n in range(5)]})
+    page = read(member, f"/api/jobs?batch={answer['batch_id']}&limit=2")
+    found = page["results"]
+    while page["next"]:
+        page = read(member, page["next"])
+        found += page["results"]
+    items = BatchItem.objects.order_by("position").values_list("job_id", flat=True)
+    assert [job["job_id"] for job in reversed(found)] == [str(job_id) for job_id in items]
+    told = read(member, f"/api/requests/{answer['request_id']}")["results"]
+    assert [job["job_id"] for job in told] == [str(job_id) for job_id in items]
+    limits = next(e for e in told[0]["events"] if e["stage"] == "limits")
+    assert limits["details"]["reserved_tokens"] > 100
