@@ -93,6 +93,10 @@ def _registered_by_path() -> ModelQuerySet:
 
 
 def _sync_one(slug: str, stored: StoredModel, change: CatalogChange, found: set[str]) -> None:
+    remote = Model.objects.filter(slug=slug, format=REMOTE_FORMAT).exclude(state=ModelState.REMOVED)
+    if remote.exists():
+        change.rejected[slug] = "a remote model has this name"
+        return
     try:
         files = read_facts(stored.path)
     except ModelFilesError as error:

@@ -325,17 +325,8 @@ class Drained:
 
 
 EngineEvent = (
-    Hello
-    | LoadProgress
-    | Loaded
-    | LoadFailed
-    | Started
-    | Delta
-    | Finished
-    | Failed
-    | Stats
-    | Drained
-)
+    Hello | LoadProgress | Loaded | LoadFailed | Started | Delta | Finished | Failed | Stats | Drained
+)  # fmt: skip
 
 
 # ---------------------------------------------------------------- worker -> web (Redis Stream)

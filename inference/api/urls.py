@@ -1,6 +1,7 @@
 from django.urls import path
 
 from inference.api.batch_views import BatchesView, BatchInferView, BatchView, awaiting_batch
+from inference.api.event_views import JobEventsView
 from inference.api.job_views import (
     JobContentView,
     JobsView,
@@ -16,6 +17,7 @@ from inference.api.model_views import (
     ModelUnloadView,
     ModelView,
 )
+from inference.api.upstream_views import UpstreamView
 from inference.api.views import InferView, StreamInferView, awaiting
 
 urlpatterns = [
@@ -26,6 +28,7 @@ urlpatterns = [
     path("batches/<uuid:batch_id>", BatchView.as_view(), name="batch"),
     path("jobs", JobsView.as_view(), name="jobs"),
     path("jobs/<uuid:job_id>", JobView.as_view(), name="job"),
+    path("jobs/<uuid:job_id>/events", JobEventsView.as_view(), name="job-events"),
     path("jobs/<uuid:job_id>/content", JobContentView.as_view(), name="job-content"),
     path("jobs/<uuid:job_id>/timeline", JobTimelineView.as_view(), name="job-timeline"),
     path("requests/<str:request_id>", RequestView.as_view(), name="request"),
@@ -34,5 +37,6 @@ urlpatterns = [
     path("models/<str:slug>/load", ModelLoadView.as_view(), name="model-load"),
     path("models/<str:slug>/unload", ModelUnloadView.as_view(), name="model-unload"),
     path("models/<str:slug>/pull", ModelPullView.as_view(), name="model-pull"),
+    path("models/<str:slug>/upstream", UpstreamView.as_view(), name="model-upstream"),
     path("models/<str:slug>/progress", ModelProgressView.as_view(), name="model-progress"),
 ]

@@ -27,6 +27,7 @@ from inference.model_sources import (
 from inference.model_store import read_facts
 from inference.models import REMOTE_FORMAT, Model
 from inference.pulling.errors import PullError
+from inference.services.upstreams import forget_upstream
 from inference.states import DesiredState, ModelState
 from llamagpu.http.errors import AppError
 from llamagpu.lib.error_codes import ErrorCode
@@ -124,6 +125,7 @@ def remove_model(*, actor: Any, model: Model, with_files: bool | None = None) ->
             before=before,
             after={"state": row.state, "desired_state": row.desired_state},
         )
+        forget_upstream(row)
         doomed = _put_aside(row.slug, folder)
         transaction.on_commit(ring)
         transaction.on_commit(lambda: _delete(doomed))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from django.conf import settings
@@ -39,7 +39,10 @@ _CHANGEABLE = ("base_url", "upstream_model", "silence", "capabilities")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoteModel:
-    """A model to register. `slug` empty takes the upstream's name for it; `silence` is in seconds."""
+    """A model to register. `slug` empty takes the upstream's name for it; `silence` is in seconds.
+
+    `changes` are columns of the model such as `keep_alive`, checked.
+    """
 
     base_url: str
     upstream_model: str
@@ -48,6 +51,7 @@ class RemoteModel:
     key: str = ""
     silence: int = DEFAULT_SILENCE
     capabilities: tuple[str, ...] = DEFAULT_CAPABILITIES
+    changes: Mapping[str, Any] = field(default_factory=dict)
 
 
 def register_remote(*, actor: Any, remote: RemoteModel) -> Model:
@@ -156,7 +160,10 @@ def _row(slug: str, remote: RemoteModel) -> Model:
         "sha256": "",
         "desired_state": DesiredState.AUTOMATIC,
         "load_options": {},
+        "is_enabled": True,
+        "pull_error": "",
         "generation": model.generation + 1,
+        **remote.changes,
     }
     for name, value in values.items():
         setattr(model, name, value)

@@ -67,7 +67,9 @@ ENGINE_COMMAND = (sys.executable, "-m", "inference.engine.process", "--channel-f
 
 
 class EngineDiedError(Exception):
-    """The process ended while a request was open on it."""
+    """The process ended while a request was open on it. `summary` is for who met it every time."""
+
+    summary = "The engine died each time it worked on this request."
 
 
 class EngineLoadError(Exception):

@@ -158,7 +158,7 @@ class JobRunner:
                 with self._last_attempts if is_last else nullcontext():
                     self._attempt(run)
                 return
-            except EngineDiedError:
+            except EngineDiedError as error:
                 if run.is_lost:
                     return
                 if self._is_draining:
@@ -167,8 +167,7 @@ class JobRunner:
                 if is_last:
                     if not run.usage.completion_tokens:
                         run.usage = Usage()  # nothing came of its prompt
-                    message = "The engine died each time it worked on this request."
-                    self._fail(run, ErrorCode.INFERENCE_FAILED, message)
+                    self._fail(run, ErrorCode.INFERENCE_FAILED, error.summary)
                     return
                 logger.warning("job %s: the engine died, beginning again", run.job.job_id)
                 run.job = replace(run.job, attempt=run.job.attempt + 1)

@@ -258,8 +258,8 @@ class RemoteEngine:
             code, message = failure.code, failure.message
             if failure.is_doubtful:
                 self._doubt.set()
-        except BrokenOffError:
-            return EngineDiedError(self.slug)
+        except BrokenOffError as error:
+            return error
         except TimeoutError:
             code, message = ErrorCode.DEADLINE_EXCEEDED, "The time limit passed."
         except asyncio.CancelledError:

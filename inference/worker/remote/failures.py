@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from inference.worker.engine_process import EngineDiedError
 from inference.worker.remote.target import RemoteLoad
 from llamagpu.lib.error_codes import ErrorCode
 
@@ -33,8 +34,10 @@ class RemoteFailure(Exception):
     is_doubtful: bool = False
 
 
-class BrokenOffError(Exception):
+class BrokenOffError(EngineDiedError):
     """The upstream went away, or failed, in the middle of an answer."""
+
+    summary = "The upstream broke off each time it worked on this request."
 
 
 @dataclass(eq=False)

@@ -1,0 +1,54 @@
+"""Upstreams of remote models over HTTP, for who manages models alone."""
+
+from __future__ import annotations
+
+from drf_spectacular.utils import extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from inference.api.model_serializers import REGISTRARS
+from inference.api.model_views import find_any_model
+from inference.api.upstream_serializers import (
+    RegisterRemoteSerializer,
+    UpstreamAnswerSerializer,
+    UpstreamSerializer,
+)
+from inference.model_sources import SourceKind
+from inference.models import Upstream
+from inference.services.upstreams import change_upstream
+from llamagpu.http.errors import AppError
+from llamagpu.http.permissions import WRITE_MODELS
+from llamagpu.lib.error_codes import ErrorCode
+
+REGISTRARS[SourceKind.REMOTE] = RegisterRemoteSerializer
+
+
+class UpstreamView(APIView):
+    """GET, PATCH /api/models/{id}/upstream"""
+
+    access = WRITE_MODELS
+
+    @extend_schema(operation_id="read_upstream", responses=UpstreamAnswerSerializer)
+    def get(self, request: Request, slug: str) -> Response:
+        model = find_any_model(slug, request.user, request.auth)
+        upstream = Upstream.objects.visible_to(request.user).filter(model=model).first()
+        if upstream is None:
+            raise AppError(ErrorCode.NOT_FOUND, f"'{model.slug}' has no upstream.")
+        return _shown(upstream)
+
+    @extend_schema(
+        operation_id="change_upstream",
+        request=UpstreamSerializer,
+        responses=UpstreamAnswerSerializer,
+    )
+    def patch(self, request: Request, slug: str) -> Response:
+        model = find_any_model(slug, request.user, request.auth)
+        body = UpstreamSerializer(data=request.data)
+        body.is_valid(raise_exception=True)
+        return _shown(change_upstream(actor=request.user, model=model, changes=body.changes))
+
+
+def _shown(upstream: Upstream) -> Response:
+    shown = UpstreamAnswerSerializer(upstream).data
+    return Response({"success": True, "upstream": {**shown, "model": upstream.model.slug}})
