@@ -33,7 +33,10 @@ async def collect(request: HttpRequest, submitted: Submitted, answer: Answer) ->
                 return openai_response(request, answer.error_of(item[1]))
             if item is not None and isinstance(item[1], DoneEvent):
                 ended[item[0]] = item[1]
-    body = answer.body(submitted, [ended[number] for number in range(len(ended))])
+    try:
+        body = answer.body(submitted, [ended[number] for number in range(len(ended))])
+    except AppError as error:
+        return openai_response(request, error)
     elapsed = time.perf_counter() - request.received_at  # type: ignore[attr-defined]
     overhead = max(0.0, elapsed - _engine_time([done.timings for done in ended.values()]))
     headers = {
@@ -54,10 +57,11 @@ async def stream(request: HttpRequest, submitted: Submitted, answer: Answer) -> 
     if first is not None and isinstance(first[1], ErrorEvent):
         await items.aclose()
         return openai_response(request, answer.error_of(first[1]))
+    elapsed = time.perf_counter() - request.received_at  # type: ignore[attr-defined]
     return StreamingHttpResponse(
         _frames(items, first, answer.writer(submitted)),
         content_type="text/event-stream",
-        headers=_SSE_HEADERS,
+        headers=_SSE_HEADERS | {"openai-processing-ms": str(round(elapsed * 1000))},
     )
 
 

@@ -10,7 +10,9 @@ from rest_framework.request import Request
 from inference.api.sampling_fields import grammar_of
 from inference.models import Model
 from inference.openai_api.chat_shape import ChatShape
-from inference.openai_api.completion_shape import CompletionShape
+from inference.openai_api.completion_shape import CompletionShape, Echo
+from inference.openai_api.embedding_fields import EmbeddingSerializer
+from inference.openai_api.embedding_shape import EmbeddingAnswer
 from inference.openai_api.fields import includes_usage, problem
 from inference.openai_api.message_fields import message_of
 from inference.openai_api.response_fields import ResponseSerializer
@@ -32,7 +34,10 @@ def read_chat(request: Request) -> tuple[Call, ChatShape]:
     use = tool_use_of(fields, knows_tools=_knows_tools(model) if "tools" in fields else False)
     prompt = Prompt(messages=tuple(map(message_of, fields["messages"])), tools=use.tools)
     params = replace(body.params, grammar=use.grammar or body.params.grammar)
-    call = Call(model, (prompt,), params, fields["max_tokens"], fields["stream"], fields["user"])
+    call = Call(
+        model, (prompt,), params, fields["max_tokens"], fields["stream"], fields["user"],
+        prompt_field="messages",
+    )  # fmt: skip
     return call, ChatShape(model.slug, use, include_usage=includes_usage(fields))
 
 
@@ -43,7 +48,8 @@ def read_completion(request: Request) -> tuple[Call, CompletionShape]:
     fields = body.validated_data
     model = servable_model(request, fields["model"])
     prompts = tuple(fields["prompt"])
-    echoes = [_text_of(model, prompt) for prompt in prompts] if fields["echo"] else []
+    is_scored = body.params.prompt_logprobs is not None
+    echoes = [_echo_of(model, prompt, is_scored) for prompt in prompts] if fields["echo"] else []
     call = Call(model, prompts, body.params, fields["max_tokens"], fields["stream"], fields["user"])
     usage = includes_usage(fields)
     return call, CompletionShape(model.slug, echoes, body.params.n, include_usage=usage)
@@ -64,8 +70,22 @@ def read_response(request: Request) -> tuple[Call, ResponseAnswer]:
     )
     prompt = Prompt(messages=body.messages, tools=use.tools)
     limit = fields["max_output_tokens"]
-    call = Call(model, (prompt,), params, limit, fields["stream"], fields["user"])
+    call = Call(
+        model, (prompt,), params, limit, fields["stream"], fields["user"], prompt_field="input"
+    )
     return call, ResponseAnswer(_settings_of(request.data, model, fields), use)
+
+
+def read_embedding(request: Request) -> tuple[Call, EmbeddingAnswer]:
+    """Raises ValidationError and AppError, before any write."""
+    body = EmbeddingSerializer(data=request.data)
+    body.is_valid(raise_exception=True)
+    fields = body.validated_data
+    model = servable_model(request, fields["model"])
+    prompt = Prompt(inputs=tuple(fields["input"]))
+    params = SamplingParams(max_tokens=0, temperature=0.0)
+    call = Call(model, (prompt,), params, 0, False, fields["user"], prompt_field="input")
+    return call, EmbeddingAnswer(model.slug, is_base64=fields["encoding_format"] == "base64")
 
 
 def _settings_of(data: Any, model: Model, fields: dict[str, Any]) -> dict[str, Any]:
@@ -88,14 +108,15 @@ def _knows_tools(model: Model) -> bool:
     return tokenizer is not None and tokenizer.knows_tools
 
 
-def _text_of(model: Model, prompt: Prompt) -> str:
-    """What `echo` repeats of a prompt."""
-    if prompt.token_ids is None:
-        return prompt.text or ""
+def _echo_of(model: Model, prompt: Prompt, is_scored: bool) -> Echo:
+    if prompt.token_ids is None and not is_scored:
+        return Echo(prompt.text or "")
     tokenizer = tokenizer_of(model)
     if tokenizer is None:
-        raise problem("echo", "Token ids of this model have no text before its first load.")
+        raise problem("echo", "Tokens of this model have no text before its first load.")
     try:
-        return tokenizer.decode(tokenizer.encode_prompt(prompt))
+        token_ids = tokenizer.encode_prompt(prompt)
     except PromptError as error:
         raise problem("prompt", error.message) from error
+    text = tokenizer.decode(token_ids) if prompt.text is None else prompt.text
+    return Echo(text, tokenizer.token_text(token_ids[0]))

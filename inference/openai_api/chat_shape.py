@@ -13,6 +13,7 @@ from llamagpu.http.errors import AppError
 
 
 class ChatShape(Shape):
+    prompt_field = "messages"
     id_prefix = "chatcmpl"
     object = "chat.completion"
     chunk_object = "chat.completion.chunk"

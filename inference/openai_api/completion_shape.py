@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from inference.openai_api.shape import Shape
-from inference.protocol import Choice, TokenLogprob
+from inference.openai_api.submission import Submitted
+from inference.protocol import Choice, DoneEvent, PromptLogprobs, TokenLogprob
+
+
+@dataclass(frozen=True, slots=True)
+class Echo:
+    """What `echo` repeats of a prompt; `first_token` is the text of a token that nothing foresees."""
+
+    text: str
+    first_token: str = ""
 
 
 class CompletionShape(Shape):
@@ -14,13 +24,18 @@ class CompletionShape(Shape):
     object = chunk_object = "text_completion"
 
     def __init__(
-        self, model: str, echoes: Sequence[str], num_choices: int, *, include_usage: bool
+        self, model: str, echoes: Sequence[Echo], num_choices: int, *, include_usage: bool
     ) -> None:
-        """`echoes` are the prompts' texts that stand before the answers; empty where not asked for."""
+        """`echoes` are what stands before the answers, by prompt; empty where not asked for."""
         super().__init__(model, include_usage=include_usage)
         self._echoes = echoes
+        self._scores: list[PromptLogprobs | None] = []
         self._n = num_choices
         self._offsets: dict[int, int] = {}
+
+    def body(self, submitted: Submitted, ended: Sequence[DoneEvent]) -> dict[str, Any]:
+        self._scores = [done.prompt_logprobs for done in ended]
+        return super().body(submitted, ended)
 
     def opening(self, index: int) -> list[dict[str, Any]]:
         echo = self._echo(index)
@@ -43,12 +58,26 @@ class CompletionShape(Shape):
         return {
             "index": index,
             "text": self._echo(index) + choice.text,
-            "logprobs": None if choice.logprobs is None else _logprobs(choice.logprobs, 0),
+            "logprobs": self._whole_logprobs(index, choice),
             "finish_reason": str(choice.finish_reason),
         }
 
     def _echo(self, index: int) -> str:
-        return self._echoes[index // self._n] if self._echoes else ""
+        return self._echoes[index // self._n].text if self._echoes else ""
+
+    def _whole_logprobs(self, index: int, choice: Choice) -> dict[str, Any] | None:
+        if choice.logprobs is None:
+            return None
+        number = index // self._n
+        scores = self._scores[number] if self._scores else None
+        if scores is None:
+            return _logprobs(choice.logprobs, 0)
+        echo = self._echoes[number]
+        # A token that begins every text has none of its own.
+        width = len(echo.first_token) if echo.text.startswith(echo.first_token) else 0
+        rest = _logprobs((*(item for item in scores if item), *choice.logprobs), width)
+        first = {"tokens": echo.first_token, "token_logprobs": None, "top_logprobs": None}
+        return {name: [{**first, "text_offset": 0}[name], *values] for name, values in rest.items()}
 
 
 def _choice(index: int, text: str) -> dict[str, Any]:
@@ -63,6 +92,7 @@ def _logprobs(items: tuple[TokenLogprob, ...], offset: int) -> dict[str, Any]:
     return {
         "tokens": [item.token for item in items],
         "token_logprobs": [item.logprob for item in items],
-        "top_logprobs": [dict(item.top) for item in items],
+        # The token that was chosen is among them in any case.
+        "top_logprobs": [{item.token: item.logprob} | dict(item.top) for item in items],
         "text_offset": offsets,
     }

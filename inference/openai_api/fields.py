@@ -24,7 +24,17 @@ class StreamOptionsSerializer(StrictSerializer):
     include_usage = FlagField(default=False)
 
 
-class CallSerializer(SamplingSerializer):
+class NullsLeftOut(serializers.Serializer[Any]):
+    """Takes a null as no value, for every field that has no need of one."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        if isinstance(data, dict):
+            optional = {name for name, field in self.fields.items() if not field.required}
+            data = {k: v for k, v in data.items() if v is not None or k not in optional}
+        return super().to_internal_value(data)
+
+
+class CallSerializer(NullsLeftOut, SamplingSerializer):
     """Parameters of every call that generates. A null is the same as no value.
 
     `max_tokens` is None where it is not given: what the context has left.
@@ -38,12 +48,6 @@ class CallSerializer(SamplingSerializer):
     stream = FlagField(default=False)
     stream_options = StreamOptionsSerializer(required=False)
     user = TextField(default="", max_length=128, help_text="whom the caller asks for, for the log")
-
-    def to_internal_value(self, data: Any) -> Any:
-        if isinstance(data, dict):
-            optional = {name for name, field in self.fields.items() if not field.required}
-            data = {k: v for k, v in data.items() if v is not None or k not in optional}
-        return super().to_internal_value(data)
 
     def validate_max_tokens(self, value: int | None) -> int | None:  # type: ignore[override]
         return None if value is None else super().validate_max_tokens(value)

@@ -8,7 +8,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from inference.api.sampling_fields import JsonObjectField, JsonSchemaSerializer
-from inference.openai_api.fields import check_size, problem
+from inference.openai_api.fields import NullsLeftOut, check_size, problem
 from inference.openai_api.response_items import InputField
 from inference.openai_api.tool_fields import check_tools
 from inference.protocol import ChatMessage
@@ -73,7 +73,7 @@ class FlatToolChoiceField(serializers.Field[str, Any, str, Any]):
         return value
 
 
-class ResponseSerializer(StrictSerializer):
+class ResponseSerializer(NullsLeftOut, StrictSerializer):
     """Body of POST /v1/responses. A null is the same as no value."""
 
     model = TextField(max_length=128)
@@ -88,12 +88,6 @@ class ResponseSerializer(StrictSerializer):
     tools = FlatToolSerializer(many=True, required=False)
     tool_choice = FlatToolChoiceField(required=False)
     user = TextField(default="", max_length=128)
-
-    def to_internal_value(self, data: Any) -> Any:
-        if isinstance(data, dict):
-            optional = {name for name, field in self.fields.items() if not field.required}
-            data = {k: v for k, v in data.items() if v is not None or k not in optional}
-        return super().to_internal_value(data)
 
     def validate_max_output_tokens(self, value: int | None) -> int | None:
         limit = current().max_new_tokens

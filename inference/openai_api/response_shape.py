@@ -28,6 +28,8 @@ from llamagpu.http.openai_errors import openai_error
 
 
 class ResponseAnswer(Answer):
+    prompt_field = "input"
+
     def __init__(self, settings: dict[str, Any], use: ToolUse) -> None:
         """`settings` are the fields of the call that its answer repeats."""
         self._settings = settings

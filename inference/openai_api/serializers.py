@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from inference.api.serializers import MAX_LOGPROBS, read_params
 from inference.openai_api.fields import CallSerializer, check_size
 from inference.openai_api.message_fields import MAX_MESSAGES, ChatTurnSerializer, num_characters
+from inference.openai_api.prompt_fields import PromptField
 from inference.openai_api.tool_fields import ToolChoiceField, ToolSerializer, check_tools
 from inference.protocol import Prompt, SamplingParams
-from llamagpu.http.fields import FlagField, TextField, WholeNumberField
+from llamagpu.http.fields import FlagField, WholeNumberField
 
-#: Prompts of one call, and answers to all of them together.
-MAX_PROMPTS = 32
+#: Answers of one call to all of its prompts together.
 MAX_ANSWERS = 64
 # Stands for the number of tokens until it is known what the context has left.
 _UNFILLED = 1
@@ -58,62 +58,10 @@ class ChatSerializer(CallSerializer):
         return _params({**fields, "logprobs": logprobs})
 
 
-_IDS = {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1}
-
-
-@extend_schema_field(
-    {
-        "oneOf": [
-            {"type": "string"},
-            {"type": "array", "items": {"type": "string"}, "maxItems": MAX_PROMPTS},
-            _IDS,
-            {"type": "array", "items": _IDS, "maxItems": MAX_PROMPTS},
-        ]
-    }
-)
-class PromptField(serializers.Field[Any, Any, Any, Any]):
-    """A text, a list of texts, token ids, or a list of lists of token ids; read as `Prompt`s."""
-
-    default_error_messages = {
-        "invalid": "Must be a string, an array of strings, of token ids or of arrays of them.",
-        "too_many": f"Must have at most {MAX_PROMPTS} prompts.",
-        "bad_id": "Token ids must be whole numbers of 0 or more.",
-        "empty": "May not be empty.",
-    }
-
-    def to_internal_value(self, data: Any) -> list[Prompt]:
-        if isinstance(data, str):
-            return [self._text(data)]
-        if not isinstance(data, list):
-            self.fail("invalid")
-        if not data:
-            self.fail("empty")
-        if all(isinstance(item, int) for item in data):
-            return [self._ids(data)]
-        if len(data) > MAX_PROMPTS:
-            self.fail("too_many")
-        if all(isinstance(item, str) for item in data):
-            return [self._text(item) for item in data]
-        if all(isinstance(item, list) for item in data):
-            return [self._ids(item) for item in data]
-        raise serializers.ValidationError(self.error_messages["invalid"])
-
-    def to_representation(self, value: Any) -> Any:
-        return value
-
-    def _text(self, text: str) -> Prompt:
-        return Prompt(text=TextField().run_validation(text), is_raw=True)
-
-    def _ids(self, ids: list[Any]) -> Prompt:
-        if not ids:
-            self.fail("empty")
-        if not all(isinstance(i, int) and not isinstance(i, bool) and 0 <= i < 2**31 for i in ids):
-            self.fail("bad_id")
-        return Prompt(token_ids=tuple(ids))
-
-
 class CompletionSerializer(CallSerializer):
     prompt = PromptField()
+    # 0 with `echo`: the prompt alone, for its log probabilities.
+    max_tokens = WholeNumberField(default=None, min_value=0)
     echo = FlagField(default=False)
     # Structured output belongs to chats.
     response_format = None  # type: ignore[assignment]
@@ -123,9 +71,16 @@ class CompletionSerializer(CallSerializer):
         return value
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        if attrs["echo"] and attrs["logprobs"] is not None:
+        is_scored = attrs["echo"] and attrs["logprobs"] is not None
+        if is_scored and attrs["stream"]:
             raise serializers.ValidationError(
-                {"logprobs": "Cannot be combined with echo: those of prompts are not computed."}
+                {
+                    "stream": "Cannot be combined with echo and logprobs: those of a prompt are whole."
+                }
+            )
+        if attrs["max_tokens"] == 0 and not attrs["echo"]:
+            raise serializers.ValidationError(
+                {"max_tokens": "Must be at least 1, unless echo is true."}
             )
         if attrs["n"] * len(attrs["prompt"]) > MAX_ANSWERS:
             raise serializers.ValidationError(
@@ -136,8 +91,11 @@ class CompletionSerializer(CallSerializer):
     @property
     def params(self) -> SamplingParams:
         """Without a number of tokens where the body has none."""
-        return _params({**self.validated_data, "response_format": None})
+        fields = self.validated_data
+        scores = fields["logprobs"] if fields["echo"] else None
+        return replace(_params({**fields, "response_format": None}), prompt_logprobs=scores)
 
 
 def _params(fields: dict[str, Any]) -> SamplingParams:
-    return read_params({**fields, "max_tokens": fields["max_tokens"] or _UNFILLED})
+    given = fields["max_tokens"]
+    return read_params({**fields, "max_tokens": _UNFILLED if given is None else given})

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from inference.openai_api.events import SentAnswers, choices_of, sum_of
-from inference.openai_api.submission import Submitted
+from inference.openai_api.submission import Submitted, about
 from inference.protocol import (
     Choice,
     DoneEvent,
@@ -21,6 +21,7 @@ from inference.protocol import (
 )
 from llamagpu.http.errors import AppError
 from llamagpu.http.openai_errors import openai_error
+from llamagpu.lib.error_codes import ErrorCode
 
 
 class Writer(Protocol):
@@ -39,6 +40,9 @@ class Writer(Protocol):
 class Answer(ABC):
     """What is made of the events of a call's jobs."""
 
+    #: The field of the body that holds the prompts.
+    prompt_field = "prompt"
+
     @abstractmethod
     def body(self, submitted: Submitted, ended: Sequence[DoneEvent]) -> dict[str, Any]:
         """The whole answer; `ended` are the ends of the jobs, in their order."""
@@ -48,7 +52,9 @@ class Answer(ABC):
 
     def error_of(self, event: ErrorEvent) -> AppError:
         """What the caller is told of a job's failure."""
-        return AppError(event.code, event.message)
+        error = AppError(event.code, event.message)
+        is_too_long = event.code is ErrorCode.CONTEXT_LENGTH_EXCEEDED
+        return about(self.prompt_field, error) if is_too_long else error
 
 
 class Shape(Answer):
@@ -174,6 +180,7 @@ def _head(submitted: Submitted, shape: Shape, kind: str) -> dict[str, Any]:
         "object": kind,
         "created": int(job.created_unix),
         "model": shape.model,
+        "system_fingerprint": submitted.fingerprint or None,
     }
 
 

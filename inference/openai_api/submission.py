@@ -13,8 +13,16 @@ from inference.admission import admit
 from inference.api.serializers import find_model
 from inference.models import Model
 from inference.openai_api.fields import with_limit
+from inference.openai_api.model_fields import fingerprint_of
 from inference.presence import EngineReport
-from inference.prompts import check_length, context_length, count_tokens, most_tokens
+from inference.prompts import (
+    check_answer_length,
+    check_length,
+    context_length,
+    count_tokens,
+    most_new_tokens,
+    most_tokens,
+)
 from inference.protocol import GenerationJob, Prompt, SamplingParams
 from inference.services.cancellation import request_cancel
 from inference.services.submission import JobCall, PromptTokens, submit_job
@@ -36,14 +44,20 @@ class Call:
     max_tokens: int | None
     is_streamed: bool
     end_user: str = ""
+    #: The field of the body that holds the prompts: errors about them name it.
+    prompt_field: str = "prompt"
 
 
 @dataclass(frozen=True, slots=True)
 class Submitted:
-    """The jobs of a call, in the order of its prompts, and whose rights are watched meanwhile."""
+    """The jobs of a call, in the order of its prompts, and whose rights are watched meanwhile.
+
+    `fingerprint` names what computes: a seed gives the same answer as long as it stays.
+    """
 
     jobs: tuple[GenerationJob, ...]
     holder: Holder
+    fingerprint: str = ""
 
 
 def servable_model(request: Request, slug: str) -> Model:
@@ -57,7 +71,7 @@ def servable_model(request: Request, slug: str) -> Model:
 def submit(request: Request, call: Call) -> Submitted:
     """Queue a job for each prompt, all or none. Raises AppError and ValidationError."""
     engines = [engine for worker in admit() for engine in worker.engines]
-    fitted = [_fit(call, prompt, engines) for prompt in call.prompts]
+    fitted = [fit(call, prompt, engines) for prompt in call.prompts]
     jobs: list[GenerationJob] = []
     try:
         for prompt, (params, tokens) in zip(call.prompts, fitted, strict=True):
@@ -68,21 +82,63 @@ def submit(request: Request, call: Call) -> Submitted:
     peer = current_origin.get().peer
     holder = holder_of(request.user, request.auth, INFER, peer=peer, model=call.model.slug)
     release_connections()
-    return Submitted(tuple(jobs), holder)
+    return Submitted(tuple(jobs), holder, fingerprint_of(call.model, engines))
 
 
-def _fit(
+def fit(
     call: Call, prompt: Prompt, engines: Sequence[EngineReport]
 ) -> tuple[SamplingParams, PromptTokens]:
-    """The parameters with their number of tokens, and the prompt's length as far as it is known."""
+    """The parameters with their number of tokens, and the prompt's length as far as it is known.
+
+    Raises AppError and ValidationError that name the field.
+    """
     limit = context_length(call.model, engines)
+    if call.max_tokens:
+        check_answer_length(call.model, call.max_tokens)
+    try:
+        if prompt.inputs:
+            return call.params, _count_inputs(call.model, prompt.inputs, limit)
+        return _fit_answer(call, prompt, limit)
+    except AppError as error:
+        raise about(call.prompt_field, error) from error
+
+
+def _fit_answer(call: Call, prompt: Prompt, limit: int) -> tuple[SamplingParams, PromptTokens]:
+    least = 1 if call.max_tokens is None else call.max_tokens
     counted = count_tokens(call.model, prompt)
     if counted is not None:
-        check_length(call.model, counted, call.max_tokens or 1, limit)
-    room = limit - (call.max_tokens or 1)
-    most = most_tokens(prompt, room) if counted is None else counted
-    max_tokens = call.max_tokens or min(limit - most, current().max_new_tokens)
+        check_length(call.model, counted, least, limit)
+    most = most_tokens(prompt, limit - least) if counted is None else counted
+    open_length = min(limit - most, most_new_tokens(call.model))
+    max_tokens = open_length if call.max_tokens is None else call.max_tokens
     return with_limit(call.params, max_tokens), PromptTokens(counted or 0, most)
+
+
+def _count_inputs(model: Model, inputs: Sequence[Prompt], limit: int) -> PromptTokens:
+    """The length of all inputs together; each must fit the context alone."""
+    counts = []
+    for index, prompt in enumerate(inputs):
+        counted = count_tokens(model, prompt)
+        if counted is None:
+            return PromptTokens(0, sum(most_tokens(item, limit) for item in inputs))
+        if counted > limit:
+            raise AppError(
+                ErrorCode.CONTEXT_LENGTH_EXCEEDED,
+                f"input[{index}] has {counted} tokens, over the {limit} that '{model.slug}' can "
+                "hold. Cut it into shorter pieces.",
+            )
+        counts.append(counted)
+    return PromptTokens(sum(counts), sum(counts))
+
+
+def about(field: str, error: AppError) -> AppError:
+    """The error, naming the field of the body where it is about the prompt."""
+    if error.code not in (ErrorCode.CONTEXT_LENGTH_EXCEEDED, ErrorCode.INVALID_INPUT):
+        return error
+    if error.details is not None and not isinstance(error.details, dict):
+        return error
+    details = {**(error.details or {}), "param": field}
+    return AppError(error.code, error.message, details=details, retry_after=error.retry_after)
 
 
 def _submit_one(

@@ -8,7 +8,6 @@ from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
-from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
@@ -19,13 +18,16 @@ from inference.api.renderers import EventStreamRenderer
 from inference.api.serializers import find_model
 from inference.models import Model
 from inference.openai_api import answers
-from inference.openai_api.calls import read_chat, read_completion, read_response
-from inference.openai_api.headers import add_rate_headers
+from inference.openai_api.calls import read_chat, read_completion, read_embedding, read_response
+from inference.openai_api.embedding_fields import EmbeddingSerializer
+from inference.openai_api.headers import add_rate_headers, add_token_headers
 from inference.openai_api.model_fields import model_fields
 from inference.openai_api.response_fields import ResponseSerializer
+from inference.openai_api.schemas import CHAT, COMPLETION, EMBEDDINGS, MODEL, MODELS, RESPONSE
 from inference.openai_api.serializers import ChatSerializer, CompletionSerializer
 from inference.openai_api.shape import Answer
 from inference.openai_api.submission import Call, submit
+from llamagpu.http.database import release_connections
 from llamagpu.http.openai_errors import render_openai_exception
 from llamagpu.http.permissions import INFER, READ_MODELS, LimitGroup
 
@@ -65,9 +67,8 @@ class ChatCompletionsView(OpenAIView):
     @extend_schema(
         operation_id="create_chat_completion",
         request=ChatSerializer,
-        responses={(200, "application/json"): OpenApiTypes.OBJECT,
-                   (200, "text/event-stream"): OpenApiTypes.STR},
-    )  # fmt: skip
+        responses=CHAT,
+    )
     def post(self, request: Request) -> HttpResponseBase:
         return _answer(request, *read_chat(request))
 
@@ -81,11 +82,23 @@ class CompletionsView(OpenAIView):
     @extend_schema(
         operation_id="create_completion",
         request=CompletionSerializer,
-        responses={(200, "application/json"): OpenApiTypes.OBJECT,
-                   (200, "text/event-stream"): OpenApiTypes.STR},
-    )  # fmt: skip
+        responses=COMPLETION,
+    )
     def post(self, request: Request) -> HttpResponseBase:
         return _answer(request, *read_completion(request))
+
+
+class EmbeddingsView(OpenAIView):
+    """POST /v1/embeddings"""
+
+    access = INFER
+    limit_group = LimitGroup.INFERENCE
+
+    @extend_schema(
+        operation_id="create_embedding", request=EmbeddingSerializer, responses=EMBEDDINGS
+    )
+    def post(self, request: Request) -> HttpResponseBase:
+        return _answer(request, *read_embedding(request))
 
 
 class ResponsesView(OpenAIView):
@@ -97,9 +110,8 @@ class ResponsesView(OpenAIView):
     @extend_schema(
         operation_id="create_response",
         request=ResponseSerializer,
-        responses={(200, "application/json"): OpenApiTypes.OBJECT,
-                   (200, "text/event-stream"): OpenApiTypes.STR},
-    )  # fmt: skip
+        responses=RESPONSE,
+    )
     def post(self, request: Request) -> HttpResponseBase:
         return _answer(request, *read_response(request))
 
@@ -109,7 +121,7 @@ class ModelsView(OpenAIView):
 
     access = READ_MODELS
 
-    @extend_schema(operation_id="list_openai_models", responses=OpenApiTypes.OBJECT)
+    @extend_schema(operation_id="list_openai_models", responses=MODELS)
     def get(self, request: Request) -> Response:
         models = Model.objects.visible_to(request.user).allowed_by(request.auth).servable()
         return Response({"object": "list", "data": [model_fields(model) for model in models]})
@@ -120,7 +132,7 @@ class ModelView(OpenAIView):
 
     access = READ_MODELS
 
-    @extend_schema(operation_id="read_openai_model", responses=OpenApiTypes.OBJECT)
+    @extend_schema(operation_id="read_openai_model", responses=MODEL)
     def get(self, request: Request, slug: str) -> Response:
         return Response(model_fields(find_model(slug, request.user, request.auth)))
 
@@ -143,6 +155,11 @@ def awaiting(view: Callable[..., HttpResponseBase]) -> Callable[..., Any]:
 
 
 def _answer(request: Request, call: Call, answer: Answer) -> HttpResponseBase:
-    submitted = submit(request, call)
+    headers: dict[str, str] = request._request.answer_headers  # type: ignore[attr-defined]
+    try:
+        submitted = submit(request, call)
+    finally:
+        add_token_headers(headers, request.user, request.auth, call.model.slug)
+        release_connections()
     give = answers.stream if call.is_streamed else answers.collect
     return PendingAnswer(lambda http_request: give(http_request, submitted, answer))

@@ -59,7 +59,7 @@ def openai_error(error: AppError) -> dict[str, Any]:
 
 def openai_response(request: HttpRequest, error: AppError) -> JsonResponse:
     """An error as an answer, for code outside a REST view."""
-    headers = error.headers | _advice(error)
+    headers = error.headers | _advice(error, error.headers)
     response = JsonResponse(openai_error(error), status=error.code.http_status, headers=headers)
     return without_log(response)
 
@@ -67,15 +67,18 @@ def openai_response(request: HttpRequest, error: AppError) -> JsonResponse:
 def render_openai_exception(exc: Exception, context: Mapping[str, Any]) -> Response:
     """The exception handler of REST views under `/v1/`; `llamagpu.http.errors` has the other one."""
     error, headers = explain(exc, context)
-    headers |= _advice(error)
+    headers |= _advice(error, headers)
     return without_log(
         Response(openai_error(error), status=error.code.http_status, headers=headers)
     )
 
 
-def _advice(error: AppError) -> dict[str, str]:
-    """What a client shall do that repeats failed calls."""
-    return {"x-should-retry": "false"} if error.code in _FINAL else {}
+def _advice(error: AppError, headers: Mapping[str, str]) -> dict[str, str]:
+    """What a client shall do that repeats failed calls; `headers` are those of the error."""
+    if error.code in _FINAL:
+        return {"x-should-retry": "false"}
+    seconds = headers.get("Retry-After", "")
+    return {"retry-after-ms": str(int(seconds) * 1000)} if seconds.isdecimal() else {}
 
 
 def _param_of(error: AppError) -> str | None:
@@ -87,4 +90,4 @@ def _param_of(error: AppError) -> str | None:
         return str(details[0].get("field", "")) or None
     if error.code.http_status in (400, 403) and (named := _NAMED.match(error.message)):
         return named[1]
-    return None
+    return str(details["param"]) if isinstance(details, Mapping) and "param" in details else None

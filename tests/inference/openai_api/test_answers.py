@@ -16,7 +16,7 @@ from django.test import RequestFactory
 from accounts.rights_watch import Holder
 from inference.openai_api import answers
 from inference.openai_api.chat_shape import ChatShape
-from inference.openai_api.completion_shape import CompletionShape
+from inference.openai_api.completion_shape import CompletionShape, Echo
 from inference.openai_api.events import SentAnswer
 from inference.openai_api.shape import Shape
 from inference.openai_api.submission import Submitted
@@ -190,7 +190,7 @@ async def test_several_prompts_and_answers_keep_their_numbers(streams: Any) -> N
         pair = tuple(Choice(i, f"{job}{i}", FinishReason.LENGTH) for i in range(2))
         stream.say(*(TokenEvent(c.text, 0, index=c.index) for c in pair), job=job)
         stream.say(done(f"{job}0", pair), job=job)
-    shape = CompletionShape("m", ["A", "B"], 2, include_usage=True)
+    shape = CompletionShape("m", [Echo("A"), Echo("B")], 2, include_usage=True)
     parts = chunks(await frames(stream, shape))
     texts: dict[int, str] = {}
     for part in parts[:-1]:
@@ -198,7 +198,7 @@ async def test_several_prompts_and_answers_keep_their_numbers(streams: Any) -> N
         texts[choice["index"]] = texts.get(choice["index"], "") + choice["text"]
     assert texts == {0: "A00", 1: "A01", 2: "B10", 3: "B11"}
     assert parts[-1]["usage"]["completion_tokens"] == 4
-    shape = CompletionShape("m", ["A", "B"], 2, include_usage=False)
+    shape = CompletionShape("m", [Echo("A"), Echo("B")], 2, include_usage=False)
     response: Any = await answers.collect(request(), stream.submitted, shape)
     body = json.loads(response.content)
     assert {c["index"]: c["text"] for c in body["choices"]} == texts

@@ -27,7 +27,7 @@ FIELDS = [
     "messages", "prompt", "max_tokens", "max_completion_tokens", "temperature", "top_p", "n", "stop",
     "seed", "logit_bias", "logprobs", "top_logprobs", "response_format", "stream",
     "stream_options", "tools", "tool_choice", "user", "top_k", "min_p", "min_tokens", "ignore_eos",
-    "echo", "input", "text", "instructions",
+    "echo", "input", "text", "instructions", "encoding_format", "dimensions",
 ]  # fmt: skip
 LEAVES = (
     st.none() | st.booleans() | st.integers(-(10**20), 10**20) | st.floats()
@@ -71,7 +71,9 @@ def no_waiting(redis_client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(answers, "stream", give)
 
 
-@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions", "/v1/responses"])
+@pytest.mark.parametrize(
+    "path", ["/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/embeddings"]
+)
 def test_any_body_is_served_or_refused(
     member: Caller, model: Any, redis_client: Any, path: str
 ) -> None:
@@ -91,6 +93,8 @@ def test_any_body_is_served_or_refused(
             body = {"prompt": "x"}
         elif path == "/v1/responses":
             body = body | {"input": body.pop("messages")}
+        elif path == "/v1/embeddings":
+            body = {"input": "x"}
         response = member.post(path, json.dumps({"model": MODEL, **body, **more}))
         seen.add(response.status_code)
         assert response.status_code in (200, 400), response.content

@@ -124,7 +124,11 @@ BAD_COMPLETIONS: list[tuple[dict[str, Any], str]] = [
     ({"messages": HI}, "messages"),
     ({"logprobs": 21}, "logprobs"),
     ({"logprobs": True}, "logprobs"),
-    ({"logprobs": 1, "echo": True}, "logprobs"),
+    ({"logprobs": 1, "echo": True, "stream": True}, "stream"),
+    ({"max_tokens": 0}, "max_tokens"),
+    ({"max_tokens": 0, "echo": False, "logprobs": 1}, "max_tokens"),
+    ({"max_tokens": -1, "echo": True}, "max_tokens"),
+    ({"max_tokens": 0, "min_tokens": 1, "echo": True}, "min_tokens"),
 ]
 
 
@@ -197,12 +201,21 @@ def test_a_disabled_model_is_not_found(member: Caller, model: Any) -> None:
 
 
 def test_a_prompt_beyond_the_context_is_told_by_its_code(member: Caller, model: Any) -> None:
-    long = [{"role": "user", "content": "many words " * 5000}]
-    assert refused(chat(member, messages=long), 400)["code"] == "context_length_exceeded"
+    long = "many words " * 5000
+    for path, field, value in (
+        (CHAT, "messages", [{"role": "user", "content": long}]),
+        (PLAIN, "prompt", long),
+        (PLAIN, "prompt", [[5], [5] * 9000]),
+        ("/v1/responses", "input", long),
+        ("/v1/embeddings", "input", ["hi", long]),
+    ):
+        error = refused(member.post(path, json.dumps({"model": MODEL, field: value})), 400)
+        assert (error["code"], error["param"]) == ("context_length_exceeded", field)
+        assert error["type"] == "invalid_request_error"
     given = refused(
         chat(member, max_tokens=4096, messages=[{**HI[0], "content": "a " * 5000}]), 400
     )
-    assert given["code"] == "context_length_exceeded"
+    assert (given["code"], given["param"]) == ("context_length_exceeded", "messages")
 
 
 def test_a_missing_or_wrong_key_is_told_as_clients_know_it(member: Caller, model: Any) -> None:
@@ -220,7 +233,7 @@ def test_a_guest_may_not_generate_but_may_look(guest: Caller, model: Any) -> Non
 
 def test_other_addresses_methods_and_types_answer_alike(member: Caller, model: Any) -> None:
     assert refused(member.get("/v1/nothing"), 404)["type"] == "not_found_error"
-    assert refused(member.post("/v1/embeddings", {}), 404)["code"] == "not_found"
+    assert refused(member.post("/v1/moderations", {}), 404)["code"] == "not_found"
     assert refused(member.get(CHAT), 405)["type"] == "invalid_request_error"
     form = Client().post(CHAT, {"model": MODEL}, headers=member.headers)
     assert refused(form, 415)["code"] == "unsupported_media_type"
@@ -246,6 +259,17 @@ def test_the_rate_is_told_in_clients_own_headers(member: Caller, model: Any) -> 
     second = chat(member)
     assert refused(second, 429)["type"] == "rate_limit_error"
     assert int(second["Retry-After"]) > 0
+    assert second["retry-after-ms"] == f"{second['Retry-After']}000"
+
+
+def test_tokens_of_the_minute_are_told_where_a_limit_holds(member: Caller, model: Any) -> None:
+    assert "x-ratelimit-limit-tokens" not in chat(member, n=0)
+    set_limits(actor=None, subject=f"user:{member.user.username}", tokens_per_minute=20)
+    response = chat(member, max_tokens=100)
+    assert refused(response, 429)["code"] == "rate_limit_exceeded"
+    assert response["x-ratelimit-limit-tokens"] == "20"
+    assert response["x-ratelimit-remaining-tokens"] == "20"
+    assert response["x-ratelimit-reset-tokens"] == "0s"
 
 
 def test_a_quota_is_nothing_to_try_again(member: Caller, model: Any) -> None:
