@@ -79,6 +79,10 @@ class InferenceJobQuerySet(models.QuerySet["InferenceJob"]):
         """Those whose texts are not to be kept beyond `moment`, oldest first."""
         return self.filter(content_until__lte=moment).order_by("content_until")
 
+    def without_content(self) -> InferenceJobQuerySet:
+        """The rows without what was asked and answered, which may be long."""
+        return self.defer("prompt", "params", "output", "answer", "content_digests")
+
     def prunable(self, moment: datetime) -> InferenceJobQuerySet:
         """Those that ended before `moment`, oldest first, but what a file of answers waits for."""
         # What ended before it was made before it: the index on `created_at` finds few rows.

@@ -47,9 +47,8 @@ class JobsView(APIView):
         responses=page_of("JobsPage", JobSerializer),
     )
     def get(self, request: Request) -> Response:
-        return page_response(
-            request, with_relations(choose_jobs(request)), describe_job, ordering=_ORDER
-        )
+        jobs = with_relations(choose_jobs(request)).without_content()
+        return page_response(request, jobs, describe_job, ordering=_ORDER)
 
 
 class JobView(APIView):
@@ -125,7 +124,7 @@ class RequestView(APIView):
     )
     def get(self, request: Request, request_id: str) -> Response:
         jobs: Any = visible_jobs(request.user, request.auth).filter(request_id=request_id)
-        jobs = jobs.prefetch_related("attempts")
+        jobs = jobs.without_content().prefetch_related("attempts")
         # In the order of the call's prompts.
         page = page_response(request, jobs, describe_timeline, ordering=("created_at", "id"))
         if not page.data["results"]:
