@@ -242,6 +242,11 @@ class InferenceJob(models.Model):
             models.Index(fields=["owner", "-created_at"], name="job_owner_created"),
             models.Index(fields=["-created_at"], name="job_created"),
             models.Index(
+                fields=["finished_at"],
+                name="job_vectors",
+                condition=models.Q(kind="embed", answer__isnull=False),
+            ),
+            models.Index(
                 fields=["content_until"],
                 name="job_content_until",
                 condition=models.Q(content_until__isnull=False),

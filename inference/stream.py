@@ -18,6 +18,8 @@ from llamagpu.lib.redis_client import SyncRedis
 
 #: Seconds that a stream can be read after its end.
 KEEP_AFTER_END = 900
+#: The same where it holds vectors, which are long; then the row has them, for a day.
+KEEP_VECTORS = 60
 #: Seconds for which `ended` marks outlive their job: above the broker's visibility timeout.
 ENDED_LIFETIME = 3600
 #: Seconds that a reader's sign of life counts. Readers give it every two seconds.
@@ -93,7 +95,10 @@ def is_terminal(event: StreamEvent) -> bool:
 def append(pipeline: Any, keys: JobKeys, entry_id: str, event: StreamEvent, lifetime: int) -> None:
     """Queue one event on a pipeline; `lifetime` seconds bound a stream whose job is never settled."""
     pipeline.xadd(keys.events, {_FIELD: encode_json(event)}, id=entry_id)
-    pipeline.expire(keys.events, KEEP_AFTER_END if is_terminal(event) else lifetime)
+    if is_terminal(event):
+        has_vectors = isinstance(event, DoneEvent) and event.embeddings
+        lifetime = KEEP_VECTORS if has_vectors else KEEP_AFTER_END
+    pipeline.expire(keys.events, lifetime)
 
 
 def placed_events(raw: Iterable[tuple[bytes, dict[bytes, bytes]]]) -> list[Placed]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+from datetime import timedelta
 from typing import Any
+
+from django.utils import timezone
 
 from inference import wire
 from inference.models import InferenceJob
@@ -15,22 +18,41 @@ from inference.protocol import (
     TokenLogprob,
     Usage,
 )
+from inference.states import JobKind
 
 # JSON knows no infinity; other servers write this for a token that could not have come.
 _LEAST_LOGPROB = -9999.0
+_MOST_VECTOR_BYTES = 1 << 20
+_VECTORS_KEPT = timedelta(days=1)
 
 
 def answer_of(done: DoneEvent) -> dict[str, Any] | None:
-    """What an answer holds besides its text, JSON-ready: `choices` and log probabilities; None for
-    nothing. Vectors are not kept: they are long, and made again in less time than they are read.
+    """What an answer holds besides its text, JSON-ready: `choices`, log probabilities, and whether
+    its tokens were only estimated; None for nothing. Of vectors only a number that a row can hold; `forget_vectors` removes them a day later.
     """
+    num_bytes = sum(map(len, done.embeddings))
     parts = {
         "choices": done.choices,
         "logprobs": done.logprobs,
         "prompt_logprobs": done.prompt_logprobs,
+        "embeddings": done.embeddings if num_bytes <= _MOST_VECTOR_BYTES else (),
     }
     kept = {name: wire.to_builtins(part) for name, part in parts.items() if part}
+    if done.usage.is_estimated:
+        kept["usage_is_estimated"] = True
     return _storable(kept) or None
+
+
+def forget_vectors(limit: int = 1000) -> int:
+    """Remove vectors from rows of over a day ago, `limit` rows at most; how many it was.
+
+    Whoever asked has them, and they are soon made again. Raises django.db.Error.
+    """
+    due = InferenceJob.objects.filter(
+        kind=JobKind.EMBED, finished_at__lt=timezone.now() - _VECTORS_KEPT, answer__isnull=False
+    )
+    ids = list(due.order_by("finished_at").values_list("pk", flat=True)[:limit])
+    return InferenceJob.objects.filter(pk__in=ids).update(answer=None)
 
 
 def storable_text(text: str) -> str:
@@ -49,7 +71,12 @@ def done_event_of(row: InferenceJob) -> DoneEvent:
     return DoneEvent(
         text=row.output,
         finish_reason=FinishReason(row.finish_reason),
-        usage=Usage(row.prompt_tokens, row.completion_tokens, row.cached_tokens),
+        usage=Usage(
+            row.prompt_tokens,
+            row.completion_tokens,
+            row.cached_tokens,
+            bool(answer.get("usage_is_estimated")),
+        ),
         timings=Timings(
             queue_time=row.queue_time or 0.0,
             ttft=row.ttft or 0.0,
@@ -68,6 +95,7 @@ def done_event_of(row: InferenceJob) -> DoneEvent:
         prompt_logprobs=None
         if of_prompt is None
         else tuple(item and wire.from_builtins(TokenLogprob, item) for item in of_prompt),
+        embeddings=tuple(wire.from_builtins(bytes, item) for item in answer.get("embeddings", ())),
     )
 
 
