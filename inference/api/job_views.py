@@ -123,7 +123,9 @@ class RequestView(APIView):
         responses=page_of("RequestPage", TimelineSerializer),
     )
     def get(self, request: Request, request_id: str) -> Response:
-        jobs: Any = visible_jobs(request.user, request.auth).filter(request_id=request_id)
+        jobs: Any = visible_jobs(request.user, request.auth)
+        # A NUL, which no request's id holds, is more than PostgreSQL takes in a question.
+        jobs = jobs.filter(request_id=request_id) if request_id.isprintable() else jobs.none()
         jobs = jobs.without_content().prefetch_related("attempts")
         # In the order of the call's prompts.
         page = page_response(request, jobs, describe_timeline, ordering=("created_at", "id"))

@@ -160,6 +160,14 @@ def test_the_description_names_the_very_fields(member: Caller, make_job: MakeJob
     assert set(describe_content(job)) == described - {"digests"}
 
 
+@pytest.mark.parametrize("name", ["%00", "a%00b", "x" * 5000, "%F0%9F%A6%99", "..", "%ff"])
+def test_a_request_of_a_strange_name_is_not_there(
+    member: Caller, make_job: MakeJob, name: str
+) -> None:
+    make_job(member)
+    assert member.get(f"/api/requests/{name}").status_code == 404
+
+
 def test_a_session_sees_the_same_as_a_key(member: Caller, make_job: MakeJob) -> None:
     make_job(member)
     browser = Client()
