@@ -45,29 +45,29 @@ async def follow(job: GenerationJob, holder: Holder) -> AsyncIterator[Placed | N
     """Yields events with their places up to exactly one terminal event; None when there is no news.
 
     Ends with an error once `holder` has lost the right to the job. A consumer that stops early, by
-    cancellation or by closing the iterator, is the last one on this loop to read the job and has not
-    asked for a resumable one, cancels it.
+    cancellation or by closing the iterator, cancels the job, unless somebody else on this loop reads
+    it; a resumable one only has its grace from then on.
     """
-    ended = False
+    ended, at = False, Position()
     # Cancelling makes the worker end the stream, which wakes the reader below before its next look.
     with (
         watch_rights(holder, on_lost=lambda _: _cancel_soon(job.job_id)) as rights,
         reading(job.job_id) as reader,
     ):
         try:
-            async for item in _events_or_verdict(job):
+            async for item in events_or_verdict(job, Position()):
                 if rights.lost is not None:
-                    event = ErrorEvent(rights.lost.code, rights.lost.message)
-                    yield Position(job.attempt), event
+                    yield at, ErrorEvent(rights.lost.code, rights.lost.message)
                     return
-                ended = item is not None and is_terminal(item[1])
+                if item is not None:
+                    at, ended = item[0], is_terminal(item[1])
                 yield item
         finally:
             if not ended and reader.is_alone:
-                _leave(job.job_id, job.reader_grace)
+                leave(job.job_id, job.reader_grace)
 
 
-def _leave(job_id: str, grace: float | None) -> None:
+def leave(job_id: str, grace: float | None) -> None:
     """The last reader on this loop is gone: the job ends now, or its time without one begins."""
     if grace:
         _in_background(_forget_reader, job_id)
@@ -75,9 +75,13 @@ def _leave(job_id: str, grace: float | None) -> None:
         _cancel_soon(job_id)
 
 
-async def _events_or_verdict(job: GenerationJob) -> AsyncIterator[Placed | None]:
+async def events_or_verdict(job: GenerationJob, after: Position) -> AsyncIterator[Placed | None]:
+    """Yields what stands after `after` up to a terminal event; None when there is no news.
+
+    Where no end comes, the job is ended from here; that event has the place of the one before.
+    """
     deadline = time.monotonic() + max(0.0, job.deadline_unix - time.time()) + DEADLINE_GRACE
-    at, worker_seen_at = Position(), time.monotonic()
+    at, worker_seen_at = after, time.monotonic()
     while time.monotonic() < deadline:
         try:
             async for item in read_events(job.job_id, after=at, until=deadline):
@@ -93,23 +97,23 @@ async def _events_or_verdict(job: GenerationJob) -> AsyncIterator[Placed | None]
                     worker_seen_at = time.monotonic()
                 elif time.monotonic() - worker_seen_at > WORKER_GRACE:
                     message = "The worker that ran this job is gone and no other one is running."
-                    yield await _abandon(job, ErrorCode.NO_WORKER, message)
+                    yield at, await _abandon(job, ErrorCode.NO_WORKER, message)
                     return
         except redis.RedisError as error:
             logger.warning("job %s: reading its stream failed, trying again: %s", job.job_id, error)
             await asyncio.sleep(_RETRY_PAUSE)
             yield None
     message = "The job did not end within its time limit."
-    yield await _abandon(job, ErrorCode.DEADLINE_EXCEEDED, message)
+    yield at, await _abandon(job, ErrorCode.DEADLINE_EXCEEDED, message)
 
 
-async def _abandon(job: GenerationJob, code: ErrorCode, message: str) -> Placed:
+async def _abandon(job: GenerationJob, code: ErrorCode, message: str) -> ErrorEvent:
     abandon = sync_to_async(abandon_job, thread_sensitive=False)
     try:
         await abandon(job.job_id, job.attempt, code, message)
     except DatabaseError as error:  # the reaper will settle the row
         logger.warning("job %s: its row was not settled: %s", job.job_id, error)
-    return Position(job.attempt), ErrorEvent(code, message)
+    return ErrorEvent(code, message)
 
 
 def _cancel_soon(job_id: str) -> None:

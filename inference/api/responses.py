@@ -24,6 +24,7 @@ from inference.protocol import (
     TokenLogprob,
     Usage,
 )
+from inference.stream import Placed, Position
 from inference.waiting import follow
 from llamagpu.http.errors import AppError, error_body, error_response, request_id_of
 
@@ -31,6 +32,8 @@ _SSE_HEADERS = {
     "Cache-Control": "no-cache, no-transform",
     "X-Accel-Buffering": "no",
 }
+#: Names the job of an answer, before a stream's first event too.
+JOB_ID_HEADER = "X-Job-ID"
 _RETRY_HINT_MS = 1000
 _HEARTBEAT_AFTER = 10.0
 
@@ -42,7 +45,9 @@ async def collect(request: HttpRequest, job: GenerationJob, holder: Holder) -> H
             continue
         event = item[1]
         if isinstance(event, ErrorEvent):
-            return error_response(request, AppError(event.code, event.message))
+            response = error_response(request, AppError(event.code, event.message))
+            response[JOB_ID_HEADER] = job.job_id
+            return response
         if isinstance(event, DoneEvent):
             return _whole_answer(request, job, event)
     raise AssertionError("follow() ended without a terminal event")
@@ -50,30 +55,39 @@ async def collect(request: HttpRequest, job: GenerationJob, holder: Holder) -> H
 
 def stream(request: HttpRequest, job: GenerationJob, holder: Holder) -> StreamingHttpResponse:
     """The tokens of `job` as Server-Sent Events, from the first one on."""
+    return stream_events(request, job.job_id, follow(job, holder))
+
+
+def stream_events(
+    request: HttpRequest, job_id: str, items: AsyncIterator[Placed | None]
+) -> StreamingHttpResponse:
+    """Events of a job as Server-Sent Events; None is a moment without news."""
     return StreamingHttpResponse(
-        _sse_events(request, job, holder), content_type="text/event-stream", headers=_SSE_HEADERS
+        _sse_events(request, items),
+        content_type="text/event-stream",
+        headers=_SSE_HEADERS | {JOB_ID_HEADER: job_id},
     )
 
 
 async def _sse_events(
-    request: HttpRequest, job: GenerationJob, holder: Holder
+    request: HttpRequest, items: AsyncIterator[Placed | None]
 ) -> AsyncIterator[str]:
     yield f"retry: {_RETRY_HINT_MS}\n\n"
     position, sent_at = -1, time.monotonic()
-    async for item in follow(job, holder):
+    async for item in items:
         if item is None:
             if time.monotonic() - sent_at >= _HEARTBEAT_AFTER:
                 sent_at = time.monotonic()
                 yield ": heartbeat\n\n"
             continue
-        entry_id, event = item
+        place, event = item
         if isinstance(event, TokenEvent):
             position = event.position
         sent_at = time.monotonic()
-        yield _sse_frame(request, entry_id, event, position)
+        yield _sse_frame(request, place, event, position)
 
 
-def _sse_frame(request: HttpRequest, entry_id: str, event: StreamEvent, position: int) -> str:
+def _sse_frame(request: HttpRequest, place: Position, event: StreamEvent, position: int) -> str:
     name = ""
     if isinstance(event, TokenEvent):
         data: dict[str, Any] = {
@@ -97,7 +111,7 @@ def _sse_frame(request: HttpRequest, entry_id: str, event: StreamEvent, position
     else:
         name, data = "error", error_body(request_id_of(request), event.code, event.message)
     head = f"event: {name}\n" if name else ""
-    return f"id: {entry_id}\n{head}data: {json.dumps(data, ensure_ascii=False)}\n\n"
+    return f"id: {place}\n{head}data: {json.dumps(data, ensure_ascii=False)}\n\n"
 
 
 def _whole_answer(request: HttpRequest, job: GenerationJob, done: DoneEvent) -> HttpResponse:
@@ -125,7 +139,7 @@ def _whole_answer(request: HttpRequest, job: GenerationJob, done: DoneEvent) -> 
     overhead_ms = max(0.0, elapsed - engine_time) * 1000
     return JsonResponse(
         {"success": True, "result": result, "metadata": metadata},
-        headers={"X-LlamaGPU-Overhead-Ms": f"{overhead_ms:.1f}"},
+        headers={"X-LlamaGPU-Overhead-Ms": f"{overhead_ms:.1f}", JOB_ID_HEADER: job.job_id},
         json_dumps_params={"ensure_ascii": False},
     )
 

@@ -10,15 +10,13 @@ from asgiref.sync import sync_to_async
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
-from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
-from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts.rights_watch import Holder, holder_of
 from inference.admission import admit
 from inference.api import responses
-from inference.api.renderers import EventStreamRenderer
+from inference.api.renderers import StreamingView
 from inference.api.serializers import (
     InferSerializer,
     PlainInferSerializer,
@@ -58,12 +56,11 @@ class InferView(APIView):
         return PendingAnswer(job, _holder_of(request, job))
 
 
-class StreamInferView(APIView):
+class StreamInferView(StreamingView):
     """POST /api/stream_infer"""
 
     access = INFER
     limit_group = LimitGroup.INFERENCE
-    renderer_classes = [JSONRenderer, EventStreamRenderer]
 
     @extend_schema(
         operation_id="stream_infer",
@@ -73,12 +70,6 @@ class StreamInferView(APIView):
     def post(self, request: Request) -> HttpResponseBase:
         job = _submit(request, StreamInferSerializer, is_streamed=True)
         return responses.stream(request._request, job, _holder_of(request, job))
-
-    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
-        if isinstance(response, Response):  # an error, whatever the client asked for
-            request.accepted_renderer = JSONRenderer()
-            request.accepted_media_type = JSONRenderer.media_type
-        return super().finalize_response(request, response, *args, **kwargs)
 
 
 def awaiting(view: Callable[..., HttpResponseBase]) -> Callable[..., Any]:
