@@ -8,6 +8,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.template.defaultfilters import filesizeformat
 
+from inference import upstream_admin  # noqa: F401  registers its page
 from inference.load_options import LoadOptions
 from inference.model_control import change_model, load_model, unload_model
 from inference.models import Batch, FileBatch, InferenceJob, JobAttempt, Model, StoredFile
