@@ -27,8 +27,9 @@ _VECTORS_KEPT = timedelta(days=1)
 
 
 def answer_of(done: DoneEvent) -> dict[str, Any] | None:
-    """What an answer holds besides its text, JSON-ready: `choices`, log probabilities, and whether
-    its tokens were only estimated; None for nothing. Of vectors only a number that a row can hold; `forget_vectors` removes them a day later.
+    """What an answer holds besides its text, JSON-ready: `choices`, log probabilities, and whether its
+    tokens were only estimated; None for nothing. Of vectors only a number that a row can hold;
+    `forget_vectors` removes them a day later.
     """
     num_bytes = sum(map(len, done.embeddings))
     parts = {
@@ -37,7 +38,7 @@ def answer_of(done: DoneEvent) -> dict[str, Any] | None:
         "prompt_logprobs": done.prompt_logprobs,
         "embeddings": done.embeddings if num_bytes <= _MOST_VECTOR_BYTES else (),
     }
-    kept = {name: wire.to_builtins(part) for name, part in parts.items() if part}
+    kept: dict[str, Any] = {name: wire.to_builtins(part) for name, part in parts.items() if part}
     if done.usage.is_estimated:
         kept["usage_is_estimated"] = True
     return _storable(kept) or None
