@@ -146,6 +146,11 @@ def discard_partials(batch_id: uuid.UUID) -> None:
         partial_path(batch_id, kind).unlink(missing_ok=True)
 
 
+def partial_batch_ids() -> set[uuid.UUID]:
+    """The batches that have gathered files. Raises OSError."""
+    return {uuid.UUID(hex=path.stem) for path in _folder("batches").iterdir()}
+
+
 def remove_old_drafts(age: float) -> int:
     """Those that nobody has written to for `age` seconds; how many it was. Raises OSError."""
     old = [path for path in _folder("drafts").iterdir() if _is_older(path, age)]

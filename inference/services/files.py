@@ -111,17 +111,22 @@ def remove_due_files(limit: int = 500) -> int:
     return len(due)
 
 
-def remove_strays() -> None:
-    """Remove what killed processes have left behind. Raises django.db.Error and OSError."""
-    file_store.remove_old_drafts(_STRAY_AGE)
-    old = list(file_store.old_file_ids(_STRAY_AGE))
-    known = (
-        set(StoredFile.objects.filter(pk__in=old).values_list("pk", flat=True)) if old else set()
-    )
+def remove_strays() -> int:
+    """Remove what killed processes have left behind; how many files it was.
+
+    Raises django.db.Error and OSError.
+    """
+    removed = file_store.remove_old_drafts(_STRAY_AGE)
+    old = set(file_store.old_file_ids(_STRAY_AGE))
     live = FileBatch.objects.live()
-    known |= {
-        pk for pair in live.values_list("output_file_id", "error_file_id") for pk in pair if pk
-    }
-    for file_id in set(old) - known:
+    if old:
+        pairs = live.values_list("output_file_id", "error_file_id")
+        old -= {file_id for pair in pairs for file_id in pair}
+        old -= set(StoredFile.objects.values_list("pk", flat=True))
+    for file_id in old:
         logger.warning("a file without a row was removed: %s", file_id)
         file_store.remove(file_id)
+    over = file_store.partial_batch_ids() - set(live.values_list("pk", flat=True))
+    for batch_id in over:
+        file_store.discard_partials(batch_id)
+    return removed + len(old) + len(over)

@@ -5,12 +5,14 @@ Only a worker process does this: importing the tasks elsewhere starts nothing.
 
 from __future__ import annotations
 
+import logging
 import secrets
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from celery.signals import (
+    celeryd_after_setup,
     celeryd_init,
     worker_init,
     worker_ready,
@@ -19,13 +21,17 @@ from celery.signals import (
 )
 from django.conf import settings
 
+from inference.dispatch import BrokerUnavailableError, queue_of, ring, ring_many
 from inference.protocol import GenerationJob
 from inference.worker.batch_lane import BatchLane
+from inference.worker.batch_watch import BatchWatch
 from inference.worker.engine_pool import EnginePool
 from inference.worker.engine_process import ENGINE_COMMAND
+from inference.worker.forwarding import Forwarder
 from inference.worker.generation import JobRunner
 from inference.worker.heartbeat import Heartbeat
 from inference.worker.load_orders import order_for
+from inference.worker.model_events import ModelEvents, tell_eviction
 from inference.worker.puller import Puller
 from inference.worker.reaper import Reaper
 from inference.worker.reconciler import Reconciler
@@ -33,6 +39,8 @@ from inference.worker.sweeper import Sweeper
 from llamagpu.lib.redis_client import sync_client
 from monitoring.configuration import current, freeze
 from plugins_app.pipeline import Pipeline
+
+logger = logging.getLogger(__name__)
 
 #: Seconds for running requests to end at shutdown, within the ten that `manage.py serve` has.
 DRAIN_TIMEOUT = 4.0
@@ -46,11 +54,15 @@ class WorkerRuntime:
         client = sync_client(settings.REDIS_URL)
         instance = secrets.token_hex(6)
         self._engines = EnginePool(
-            order_for, ENGINE_COMMAND, memory_limit=current().max_memory_bytes
+            order_for,
+            ENGINE_COMMAND,
+            memory_limit=current().max_memory_bytes,
+            on_evict=tell_eviction,
         )
+        self._forwarder = Forwarder(client, name, self._engines)
         self._runner = JobRunner(client, name, instance, self._engines, Pipeline())
         self._batches = BatchLane(self._runner, current().num_slots)
-        self._reconciler = Reconciler(client, self._engines)
+        self._reconciler = Reconciler(client, self._engines, worker=name)
         self._heartbeat = Heartbeat(
             client,
             name,
@@ -58,28 +70,37 @@ class WorkerRuntime:
             self._engines,
             num_active=lambda: self._runner.num_active,
             generations=lambda: self._reconciler.generations,
+            events=ModelEvents(name),
         )
         self._puller = Puller(client, name, instance)
         self._reaper = Reaper(client)
         self._sweeper = Sweeper()
+        self._batch_watch = BatchWatch(client)
 
     def start(self) -> None:
         """Report for duty, load what is wanted, look after forgotten jobs."""
         self._heartbeat.start()
         self._reaper.start()
         self._sweeper.start()
+        self._batch_watch.start()
         self._reconciler.start()
         self._puller.start()
 
-    def run(self, job: GenerationJob) -> None:
-        self._runner.run(job)
+    def run(self, job: GenerationJob, *, is_addressed: bool = False) -> None:
+        """Run a job, or pass it on to whom it belongs, unless it was sent to this worker alone."""
+        queue = None if is_addressed else self._forwarder.elsewhere(job.model)
+        if queue is None or not _passed_on(lambda: ring(job, queue)):
+            self._runner.run(job)
 
-    def run_many(self, job_ids: Sequence[str]) -> None:
-        """Take the jobs of a batch and come back before they have run."""
-        self._batches.take(job_ids)
+    def run_many(self, job_ids: Sequence[str], *, is_addressed: bool = False) -> None:
+        """Take the jobs of a batch and come back before they have run; or pass them on as `run` does."""
+        queue = None if is_addressed else self._forwarder.elsewhere_of(job_ids)
+        if queue is None or not _passed_on(lambda: ring_many(job_ids, queue)):
+            self._batches.take(job_ids)
 
     def drain(self) -> None:
         """Stop taking jobs, let running ones end for a few seconds, end the engines."""
+        self._batch_watch.close(_CLOSE_TIMEOUT)
         self._batches.drain()
         self._runner.drain()
         self._puller.close(_CLOSE_TIMEOUT)
@@ -91,6 +112,15 @@ class WorkerRuntime:
 
     def close(self) -> None:
         self._runner.close(_CLOSE_TIMEOUT)
+
+
+def _passed_on(send: Callable[[], None]) -> bool:
+    try:
+        send()
+    except BrokerUnavailableError as error:
+        logger.warning("a job could not be passed on, it runs here: %s", error)
+        return False
+    return True
 
 
 _runtime: WorkerRuntime | None = None
@@ -108,6 +138,12 @@ def current_runtime() -> WorkerRuntime:
 def _configure(conf: Any = None, **kwargs: Any) -> None:
     """Before Celery makes its pool: what the database says of this worker holds from here on."""
     conf.worker_concurrency = freeze().worker_concurrency
+
+
+@celeryd_after_setup.connect
+def _listen(sender: Any = None, instance: Any = None, **kwargs: Any) -> None:
+    """To the common queue, and to one that is this worker's alone."""
+    instance.app.amqp.queues.select_add(queue_of(str(sender)))
 
 
 @worker_init.connect

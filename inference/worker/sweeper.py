@@ -1,4 +1,4 @@
-"""Removes, once a minute, the texts of jobs whose time has come, and jobs that ended long ago."""
+"""Removes, once a minute, what has reached its end: texts of jobs, jobs of long ago, files."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from collections.abc import Callable
 from django.db import Error, connections
 
 from inference.job_contents import remove_due
+from inference.services.answers import forget_vectors
+from inference.services.files import remove_due_files, remove_strays
 from inference.services.pruning import prune_history
 
 logger = logging.getLogger(__name__)
@@ -17,7 +19,10 @@ _INTERVAL = 60.0
 #: What is removed, and by what: each takes away some of it and says how many.
 _DUTIES: dict[str, Callable[[], int]] = {
     "texts of ended jobs": remove_due,
+    "vectors of yesterday": forget_vectors,
     "jobs and batches of long ago": prune_history,
+    "files": remove_due_files,
+    "leftovers of files": remove_strays,
 }
 
 
@@ -45,7 +50,7 @@ class Sweeper:
         for what, remove in _DUTIES.items():
             try:
                 removed = remove()
-            except Error as error:
+            except (Error, OSError) as error:
                 logger.warning("%s could not be removed: %s", what, error)
             else:
                 if removed:
