@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import redis
 from django.conf import settings
 
-from inference.dispatch import QUEUE
+from inference.dispatch import QUEUE, queue_of
 from inference.presence import WorkerReport, live_workers
+from inference.routing import note_workers
 from llamagpu.http.errors import AppError
 from llamagpu.lib.error_codes import ErrorCode
 from llamagpu.lib.redis_client import sync_client
 from monitoring.configuration import current
-
-# kombu's list of a queue, behind the prefix of CELERY_BROKER_TRANSPORT_OPTIONS.
-_QUEUE_LIST = f"lg:{QUEUE}"
 
 
 def admit() -> list[WorkerReport]:
     """The workers that could take a job. Raises AppError NO_WORKER, QUEUE_FULL, BACKEND_UNAVAILABLE."""
     try:
         workers = find_workers()
-        waiting = queue_length()
+        waiting = queue_length(workers)
     except redis.RedisError as error:
         raise AppError(
             ErrorCode.BACKEND_UNAVAILABLE, "The message broker does not answer.", retry_after=5
@@ -42,9 +42,26 @@ def admit() -> list[WorkerReport]:
 
 def find_workers() -> list[WorkerReport]:
     """Raises RedisError."""
-    return live_workers(sync_client(settings.REDIS_URL))
+    workers = live_workers(sync_client(settings.REDIS_URL))
+    note_workers(workers)
+    return workers
 
 
-def queue_length() -> int:
-    """Messages that no worker has picked up. Raises RedisError."""
-    return int(sync_client(settings.REDIS_URL).llen(_QUEUE_LIST))
+def queue_length(workers: Sequence[WorkerReport] | None = None) -> int:
+    """Messages that no worker has picked up, of all `workers` (None: those of now) together.
+
+    Raises RedisError.
+    """
+    client = sync_client(settings.REDIS_URL)
+    known = live_workers(client) if workers is None else workers
+    if len(known) < 2:  # the common queue is all that is used
+        return int(client.llen(queue_list(QUEUE)))
+    pipeline = client.pipeline(transaction=False)
+    for queue in (QUEUE, *(queue_of(worker.name) for worker in known)):
+        pipeline.llen(queue_list(queue))
+    return sum(pipeline.execute())
+
+
+def queue_list(queue: str) -> str:
+    """kombu's list of a queue, behind the prefix of CELERY_BROKER_TRANSPORT_OPTIONS."""
+    return f"lg:{queue}"

@@ -23,24 +23,29 @@ class BrokerUnavailableError(Exception):
     """The message could not be handed to Redis."""
 
 
-def ring(job: GenerationJob) -> None:
-    """Publish one message for `job`. Raises BrokerUnavailableError."""
+def queue_of(worker: str) -> str:
+    """The queue that one worker alone listens to."""
+    return f"{QUEUE}.{worker}"
+
+
+def ring(job: GenerationJob, queue: str = QUEUE) -> None:
+    """Publish one message for `job`, to all workers or to one. Raises BrokerUnavailableError."""
     try:
         app.send_task(
-            TASK_NAME, args=[to_builtins(job)], task_id=f"{job.job_id}.{job.attempt}", queue=QUEUE
+            TASK_NAME, args=[to_builtins(job)], task_id=f"{job.job_id}.{job.attempt}", queue=queue
         )
     except (OperationalError, OSError) as error:
         raise BrokerUnavailableError(str(error)) from error
 
 
-def ring_many(job_ids: Sequence[str]) -> None:
+def ring_many(job_ids: Sequence[str], queue: str = QUEUE) -> None:
     """Publish one message for all these jobs, which are read from their rows.
 
     Raises BrokerUnavailableError.
     """
     try:
         app.send_task(
-            MANY_TASK_NAME, args=[list(job_ids)], task_id=f"batch.{uuid.uuid4()}", queue=QUEUE
+            MANY_TASK_NAME, args=[list(job_ids)], task_id=f"batch.{uuid.uuid4()}", queue=queue
         )
     except (OperationalError, OSError) as error:
         raise BrokerUnavailableError(str(error)) from error

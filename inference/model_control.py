@@ -114,21 +114,38 @@ def change_model(*, actor: Any, model: Model, changes: Mapping[str, Any]) -> Mod
 
 
 @transaction.atomic
-def forget_idle_model(
-    *, slug: str, generation: int, reason: str = "idle", made_room_for: str = ""
-) -> None:
+def forget_idle_model(*, slug: str, generation: int) -> None:
     """A worker has unloaded a model that nobody used: nobody wants it loaded any more.
 
-    `reason` is `idle`, or `memory` where another model needed its room. Nothing happens where
-    something else was wanted meanwhile.
+    Nothing happens where something else was wanted meanwhile.
     """
-    row = (
-        Model.objects.select_for_update()
-        .filter(slug=slug, generation=generation, desired_state=DesiredState.READY)
-        .first()
-    )
-    if row is None:
-        return
+    row = _as_wanted(slug, generation)
+    if row is not None:
+        _forget(row, {"reason": "idle"})
+
+
+@transaction.atomic
+def note_eviction(*, slug: str, generation: int, idle_for: float, made_room_for: str) -> None:
+    """A worker unloads a model for want of memory: it is not wanted any more, and the log says why.
+
+    What was wanted meanwhile stays. `idle_for` is in seconds.
+    """
+    reason = {"reason": "memory", "idle_for": round(idle_for), "made_room_for": made_room_for}
+    row = _as_wanted(slug, generation)
+    if row is not None:
+        _forget(row, reason)
+    elif (model := Model.objects.filter(slug=slug).first()) is not None:
+        data = {"slug": slug, **reason}
+        audit.record(actor=None, action=AuditAction.MODEL_UNLOADED, target=model, data=data)
+
+
+def _as_wanted(slug: str, generation: int) -> Model | None:
+    """The row of a model that somebody wants loaded, as that worker knows it."""
+    rows = Model.objects.select_for_update()
+    return rows.filter(slug=slug, generation=generation, desired_state=DesiredState.READY).first()
+
+
+def _forget(row: Model, reason: Mapping[str, Any]) -> None:
     before = _control_of(row)
     row.desired_state = DesiredState.AUTOMATIC
     row.save(update_fields=["desired_state", "updated_at"])
@@ -136,8 +153,7 @@ def forget_idle_model(
         actor=None,
         action=AuditAction.MODEL_UNLOADED,
         target=row,
-        data={"slug": slug, "reason": reason}
-        | ({"made_room_for": made_room_for} if made_room_for else {}),
+        data={"slug": row.slug, **reason},
         before=before,
         after=_control_of(row),
     )

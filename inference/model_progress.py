@@ -44,7 +44,7 @@ class ModelProgress:
 
     A model that is wanted and has no engine yet is loading, at stage `waiting for a worker`; one that
     is being fetched is downloading, and `pull` counts its bytes. `error` is the engine's, or why the
-    last pull did not succeed.
+    last pull did not succeed; `note` says why it is not loaded any more where nobody asked for that.
     """
 
     state: ModelState
@@ -54,6 +54,7 @@ class ModelProgress:
     error: str
     engines: tuple[EngineProgress, ...]
     pull: PullProgress | None = None
+    note: str = ""
 
     @property
     def is_settled(self) -> bool:
@@ -93,7 +94,9 @@ def progress_of(model: Model) -> ModelProgress:
             return ModelProgress(
                 ModelState.LOADING, desired, "waiting for a worker", 0.0, "", engines
             )
-        return ModelProgress(ModelState.AVAILABLE, desired, "", 0.0, "", ())
+        notes = [freed.why for worker in workers if (freed := worker.freed.get(model.slug))]
+        note = next((why for why in notes if why), "")
+        return ModelProgress(ModelState.AVAILABLE, desired, "", 0.0, "", (), note=note)
     slowest = min(engines, key=lambda engine: (_ORDER.index(engine.state), engine.fraction))
     return ModelProgress(
         slowest.state, desired, slowest.stage, slowest.fraction, slowest.error, engines

@@ -55,11 +55,12 @@ class EngineReport:
 class Freed:
     """The last engine of a model that a worker ended on demand: host memory that its process held.
 
-    `generation` is the model row's that asked for it.
+    `generation` is the model row's that asked for it; `why` is said where nobody did.
     """
 
     generation: int
     num_bytes: int
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)

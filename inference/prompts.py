@@ -90,7 +90,9 @@ def check_fits(model: Model, prompt: Prompt, max_tokens: int, limit: int) -> int
     is broken.
     """
     num_tokens = count_tokens(model, prompt)
-    if num_tokens is not None:
+    if num_tokens is None:
+        check_leaves_room(model, max_tokens, limit)
+    else:
         check_length(model, num_tokens, max_tokens, limit)
     return num_tokens
 
@@ -100,6 +102,8 @@ def count_tokens(model: Model, prompt: Prompt) -> int | None:
 
     Raises AppError INVALID_INPUT and MODEL_LOAD_FAILED as `check_fits` does.
     """
+    if model.is_remote:
+        return None if prompt.token_ids is None else len(prompt.token_ids)
     tokenizer = tokenizer_of(model)
     if tokenizer is None:
         return None
@@ -140,6 +144,24 @@ def check_length(model: Model, num_tokens: int, max_tokens: int, limit: int) -> 
                 "context_length": limit,
             },
         )
+
+
+def check_leaves_room(model: Model, max_tokens: int, limit: int) -> None:
+    """The same for a prompt that cannot be counted here: it has a token at least."""
+    if max_tokens >= limit:
+        raise AppError(
+            ErrorCode.CONTEXT_LENGTH_EXCEEDED,
+            f"max_tokens asks for {max_tokens}: '{model.slug}' can hold {limit}, prompt included.",
+            details={"max_tokens": max_tokens, "context_length": limit},
+        )
+
+
+def open_length(model: Model, most: int, limit: int) -> int:
+    """What the context leaves an answer whose length nobody has said; the prompt has `most` tokens.
+
+    How long a prompt is for a remote model only its upstream knows: it may take what is left there.
+    """
+    return limit if model.is_remote else limit - most
 
 
 def most_tokens(prompt: Prompt, room: int) -> int:

@@ -25,6 +25,7 @@ from inference.dispatch import BrokerUnavailableError, ring_many
 from inference.models import Batch, BatchItem, InferenceJob, Model
 from inference.presence import WorkerReport
 from inference.protocol import ErrorEvent, Prompt, SamplingParams
+from inference.routing import queue_for
 from inference.services.settlement import published_usage, settle_jobs, settlement_of
 from inference.services.submission import PromptTokens, seconds_since
 from inference.stream import JobKeys
@@ -108,7 +109,7 @@ def submit_batch(
         for claim in claims.values():
             quotas.release_minute(claim)
         raise
-    _ring_or_settle([str(claim.job_id) for claim in claims.values()], workers)
+    _ring_or_settle([str(claim.job_id) for claim in claims.values()], model, workers)
     return batch
 
 
@@ -182,10 +183,10 @@ def chunks_of(job_ids: Sequence[str], workers: Sequence[WorkerReport]) -> list[l
     return [list(job_ids[start : start + size]) for start in range(0, len(job_ids), size)]
 
 
-def _ring_or_settle(job_ids: Sequence[str], workers: Sequence[WorkerReport]) -> None:
+def _ring_or_settle(job_ids: Sequence[str], model: Model, workers: Sequence[WorkerReport]) -> None:
     try:
         for chunk in chunks_of(job_ids, workers):
-            ring_many(chunk)
+            ring_many(chunk, queue_for(model))
     except BrokerUnavailableError as error:
         logger.warning("a batch could not be queued: %s", error)
         refusal = AppError(

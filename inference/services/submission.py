@@ -18,6 +18,7 @@ from inference import wire
 from inference.dispatch import BrokerUnavailableError, ring
 from inference.models import InferenceJob, Model
 from inference.protocol import ErrorEvent, GenerationJob, Prompt, SamplingParams
+from inference.routing import queue_for
 from inference.services.attempts import message_for
 from inference.services.settlement import settle_jobs, settlement_of
 from inference.states import JobKind
@@ -88,7 +89,7 @@ def submit_job(call: JobCall) -> GenerationJob:
         quotas.release_minute(claim)
         raise
     job = message_for(row)
-    _ring_or_settle(job)
+    _ring_or_settle(job, queue_for(call.model))
     return job
 
 
@@ -117,9 +118,9 @@ def new_row(call: JobCall, claim: JobClaim) -> InferenceJob:
     )
 
 
-def _ring_or_settle(job: GenerationJob) -> None:
+def _ring_or_settle(job: GenerationJob, queue: str) -> None:
     try:
-        ring(job)
+        ring(job, queue)
     except BrokerUnavailableError as error:
         logger.warning("job %s could not be queued: %s", job.job_id, error)
         refusal = AppError(

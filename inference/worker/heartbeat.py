@@ -13,6 +13,7 @@ import redis
 
 from inference.presence import WorkerReport, announce, withdraw
 from inference.worker.engine_pool import EnginePool
+from inference.worker.model_events import ModelEvents
 from llamagpu.lib.memory import available_bytes
 from llamagpu.lib.redis_client import SyncRedis
 from monitoring.configuration import current, shown_restart_values
@@ -31,6 +32,7 @@ class Heartbeat:
         engines: EnginePool,
         num_active: Callable[[], int],
         generations: Callable[[], dict[str, int]],
+        events: ModelEvents | None = None,
     ) -> None:
         self._client = client
         self._worker = worker
@@ -38,6 +40,7 @@ class Heartbeat:
         self._engines = engines
         self._num_active = num_active
         self._generations = generations
+        self._events = events
         self._started_unix = time.time()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
@@ -58,7 +61,10 @@ class Heartbeat:
         while True:
             try:
                 self._engines.ask_stats()
-                announce(self._client, self._report())
+                report = self._report()
+                announce(self._client, report)
+                if self._events is not None:
+                    self._events.note(report.engines)
             except redis.RedisError as error:
                 logger.warning("no heartbeat: %s", error)
             if self._stop.wait(_INTERVAL):

@@ -8,8 +8,10 @@ from django.db import Error, connections
 
 from inference.load_options import LoadOptions
 from inference.models import Model
+from inference.placement import Placed
 from inference.prompts import asked_length, model_directory
 from inference.protocol import Load
+from inference.routing import placed
 from inference.services.upstreams import open_key
 from inference.upstreams import AddressRefusedError, BaseUrl, check_allowed
 from inference.worker.engine_pool import LoadOrder
@@ -25,12 +27,15 @@ from monitoring.configuration import current
 @dataclass(frozen=True, slots=True)
 class DesiredModel:
     """A model that may be served. `is_wanted` says to load it unasked, `idle_limit` (seconds, None:
-    never) when to end an engine that nobody uses; engines of another generation shall end."""
+    never) when to end an engine that nobody uses; engines of another generation shall end. A protected one
+    is never ended for another model's sake. `place` is set where only some workers shall hold it."""
 
     slug: str
     generation: int
     is_wanted: bool
     idle_limit: int | None
+    is_protected: bool = False
+    place: Placed | None = None
 
 
 def desired_models() -> list[DesiredModel]:
@@ -42,6 +47,8 @@ def desired_models() -> list[DesiredModel]:
             generation=model.generation,
             is_wanted=model.is_wanted(config.default_model),
             idle_limit=model.idle_limit(config.default_model, config.keep_alive),
+            is_protected=model.is_pinned or model.slug == config.default_model,
+            place=placed(model, model.replicas) if model.replicas else None,
         )
         for model in Model.objects.servable()
     ]
@@ -112,5 +119,6 @@ def _remote_load(model: Model, config: LlamaConfig) -> RemoteLoad:
         silence=float(upstream.silence),
         capabilities=frozenset(upstream.capabilities),
         max_model_len=min(limits, default=0),
+        max_new_tokens=most_new_tokens(model),
         num_slots=model.max_running or config.worker_concurrency,
     )

@@ -15,7 +15,11 @@ from django.db import Error, connections
 
 from inference.model_bell import Bell
 from inference.model_control import forget_idle_model
+from inference.placement import chosen_workers, engine_of
+from inference.presence import WorkerReport, live_workers
+from inference.states import ModelState
 from inference.worker.engine_pool import EnginePool
+from inference.worker.forwarding import rescue_messages
 from inference.worker.load_orders import DesiredModel, desired_models
 from llamagpu.lib.redis_client import SyncRedis
 
@@ -34,7 +38,12 @@ class Reconciler:
         client: SyncRedis,
         engines: EnginePool,
         read: Callable[[], list[DesiredModel]] = desired_models,
+        worker: str = "",
     ) -> None:
+        self._client = client
+        self._worker = worker
+        #: The workers of the last look that read them.
+        self._workers: list[WorkerReport] = []
         self._bell = Bell(client)
         self._engines = engines
         self._read = read
@@ -53,6 +62,9 @@ class Reconciler:
     def reconcile(self) -> None:
         """One look. Raises django.db.Error; the next look goes on."""
         desired = {model.slug: model for model in self._read()}
+        self._engines.protect(model.slug for model in desired.values() if model.is_protected)
+        if any(model.place for model in desired.values()):
+            self._read_workers()
         for slug in self._engines.generations().keys() - desired.keys():
             self._engines.release(slug)
             self._engines.unload(slug, drain_timeout=DRAIN_TIMEOUT, generation=0)
@@ -60,7 +72,40 @@ class Reconciler:
             self._tend(model)
         self.generations = {model.slug: model.generation for model in desired.values()}
 
+    def _read_workers(self) -> None:
+        """Without Redis, what was known stays."""
+        try:
+            self._workers = live_workers(self._client)
+        except redis.RedisError as error:
+            logger.warning("the other workers are not known: %s", error)
+
+    def _is_surplus(self, model: DesiredModel) -> bool:
+        """Whether other workers than this one shall hold the model."""
+        if model.place is None or len(self._workers) < 2:
+            return False
+        return self._worker not in chosen_workers(model.place, self._workers)
+
+    def _retire(self, model: DesiredModel) -> None:
+        """Others shall hold the model: once they do, and nobody is at work on it here, it goes."""
+        self._engines.release(model.slug)
+        chosen = chosen_workers(model.place, self._workers) if model.place else ()
+        serving = {
+            worker.name
+            for worker in self._workers
+            if (engine := engine_of(worker, model.slug)) and engine.state is ModelState.READY
+        }
+        if serving.issuperset(chosen):
+            self._engines.unload(
+                model.slug,
+                drain_timeout=DRAIN_TIMEOUT,
+                generation=model.generation,
+                idle_for=_LEAST_IDLE,
+            )
+
     def _tend(self, model: DesiredModel) -> None:
+        if self._is_surplus(model):
+            self._retire(model)
+            return
         if not model.is_wanted:
             self._engines.release(model.slug)
         present = self._engines.generations().get(model.slug)
@@ -98,6 +143,7 @@ class Reconciler:
             finally:
                 connections.close_all()
             try:
+                rescue_messages(self._client, self._worker)
                 self._bell.wait(_INTERVAL)
             except redis.RedisError as error:
                 logger.warning("the bell of the models is not heard: %s", error)

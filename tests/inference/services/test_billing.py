@@ -175,7 +175,7 @@ def test_a_later_attempt_is_billed_alone(submit: Submit) -> None:
 def test_a_job_that_cannot_be_queued_frees_its_tokens(
     submit: Submit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(job: GenerationJob) -> None:
+    def broken(job: GenerationJob, queue: str) -> None:
         raise submission.BrokerUnavailableError("away")
 
     monkeypatch.setattr(submission, "ring", broken)
