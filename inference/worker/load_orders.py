@@ -9,7 +9,7 @@ from django.db import Error, connections
 from inference.load_options import LoadOptions
 from inference.models import Model
 from inference.placement import Placed
-from inference.prompts import asked_length, model_directory
+from inference.prompts import asked_length, model_directory, most_new_tokens
 from inference.protocol import Load
 from inference.routing import placed
 from inference.services.upstreams import open_key

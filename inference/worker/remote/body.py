@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from inference.conversation import ChatMessage, Prompt
@@ -27,14 +27,18 @@ _KNOWN = {*_ALWAYS, *_IF_SET, *_SHAPED}
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """`path` behind the base URL, and the JSON to post there."""
+    """`path` behind the base URL, and the JSON to post there.
+
+    `is_open`: its answer may be as long as any, so that the context alone may bound it.
+    """
 
     path: str
     body: dict[str, Any]
+    is_open: bool = False
 
-    @property
-    def is_chat(self) -> bool:
-        return self.path == "/chat/completions"
+    def without_bound(self) -> Question:
+        body = {name: value for name, value in self.body.items() if name != "max_tokens"}
+        return replace(self, body=body, is_open=False)
 
 
 def question_of(request: Submit, load: RemoteLoad, limit: int) -> Question:
@@ -58,8 +62,10 @@ def question_of(request: Submit, load: RemoteLoad, limit: int) -> Question:
     if params.logit_bias:
         body["logit_bias"] = {str(token_id): bias for token_id, bias in params.logit_bias}
     if prompt.token_ids is not None or prompt.is_raw:
-        return _completion(prompt, params, body)
-    return _chat(prompt, params, body, load)
+        question = _completion(prompt, params, body)
+    else:
+        question = _chat(prompt, params, body, load)
+    return replace(question, is_open=params.max_tokens >= load.max_new_tokens)
 
 
 def _completion(prompt: Prompt, params: SamplingParams, body: dict[str, Any]) -> Question:

@@ -15,6 +15,7 @@ from inference.worker.remote.body import Question, question_of
 from inference.worker.remote.events import DONE, read_events
 from inference.worker.remote.failures import (
     BrokenOffError,
+    RemoteFailure,
     TryAgain,
     error_in_stream,
     failure_of,
@@ -25,6 +26,7 @@ from inference.worker.remote.failures import (
 )
 from inference.worker.remote.network import ForbiddenAddressError
 from inference.worker.remote.target import RemoteLoad
+from llamagpu.lib.error_codes import ErrorCode
 
 #: How often a request is sent where the upstream fails; one that is only busy is asked till the deadline.
 MAX_TRIES = 3
@@ -71,12 +73,16 @@ class RemoteCall:
 
     async def run(self) -> Finished:
         question = question_of(self._request, self._load, self._limit)
-        content = msgspec.json.encode(question.body)
         give_up_at = self._began + self._request.timeout
         tries, pause = 0, _FIRST_PAUSE
         while True:
             try:
-                return await self._ask(question, content)
+                return await self._ask(question)
+            except RemoteFailure as failure:
+                is_length = failure.code is ErrorCode.CONTEXT_LENGTH_EXCEEDED
+                if not (is_length and question.is_open):
+                    raise
+                question = question.without_bound()  # the answer may take what the prompt leaves
             except TryAgain as again:
                 tries += not again.is_busy
                 wait = max(pause, again.wait or 0.0)
@@ -85,7 +91,8 @@ class RemoteCall:
                 await asyncio.sleep(wait)
                 pause = min(pause * 2, _LONGEST_PAUSE)
 
-    async def _ask(self, question: Question, content: bytes) -> Finished:
+    async def _ask(self, question: Question) -> Finished:
+        content = msgspec.json.encode(question.body)
         try:
             async with self._client.stream(
                 "POST",

@@ -12,7 +12,8 @@ from llamagpu.lib.allow_list import AllowList
 class RemoteLoad:
     """`key` is empty for an upstream that wants none; it is in no representation of this object.
 
-    `silence` is how many seconds it may send nothing; `max_model_len` is 0 where only it knows.
+    `silence` is how many seconds it may send nothing; `max_model_len` is 0 where only it knows;
+    nobody may ask for more than `max_new_tokens`.
     """
 
     base_url: BaseUrl
@@ -22,4 +23,5 @@ class RemoteLoad:
     silence: float
     capabilities: frozenset[str]
     max_model_len: int
+    max_new_tokens: int
     num_slots: int

@@ -44,6 +44,7 @@ def load_of(upstream: FakeUpstream, **fields: Any) -> RemoteLoad:
         silence=20.0,
         capabilities=frozenset(CAPABILITIES),
         max_model_len=1000,
+        max_new_tokens=500,
         num_slots=8,
     )
     return replace(load, **fields)

@@ -26,6 +26,7 @@ from tests.fake_upstream import (
     FakeUpstream,
     say,
     send,
+    status,
 )
 from tests.inference.worker.remote.conftest import (
     KEY,
@@ -82,6 +83,22 @@ def test_an_answer_that_may_take_all_that_is_left_is_not_bounded_by_us(
 ) -> None:
     answer(make_engine(), max_tokens=1000)
     assert "max_tokens" not in upstream.asked[0].body
+
+
+def test_a_bound_that_nobody_chose_gives_way_to_the_context(
+    upstream: FakeUpstream, make_engine: MakeEngine
+) -> None:
+    """The longest answer that the server allows does not fit behind this prompt; a shorter one does."""
+    driver = make_engine()
+    too_long = status(400, {"error": {"code": "context_length_exceeded"}})
+    upstream.will(too_long, say("short"))
+    assert answer(driver, max_tokens=500)[-1].text == "short"
+    assert [asked.body.get("max_tokens") for asked in upstream.asked] == [500, None]
+    upstream.will(too_long)
+    assert answer(driver, max_tokens=499)[-1].code is ErrorCode.CONTEXT_LENGTH_EXCEEDED
+    assert len(upstream.asked) == 3
+    assert answer(driver, max_tokens=500)[-1].code is ErrorCode.CONTEXT_LENGTH_EXCEEDED
+    assert len(upstream.asked) == 5
 
 
 @pytest.mark.parametrize(
