@@ -17,32 +17,48 @@ FIRST_JOBS = 4
 
 
 def batch_width(
-    engines: Sequence[EngineReport], num_batch_jobs: int, *, memory_available: int | None = None
+    engines: Sequence[EngineReport],
+    *,
+    num_others: int,
+    num_batch_jobs: int,
+    memory_available: int | None = None,
 ) -> int:
-    """Jobs of batches that these engines may run at once, `num_batch_jobs` of which they have already.
+    """Jobs of batches that these engines may run at once, beside `num_others` of single calls.
 
-    At least one, so that a batch comes to its end however busy they are; 0 without an engine.
+    They have `num_batch_jobs` already. At least one, so that a batch comes to its end however busy they
+    are; 0 without an engine. Reports are a second old, so they are not asked who runs.
     """
     ready = [engine for engine in engines if engine.state is ModelState.READY and engine.num_slots]
     if not ready:
         return 0
     slots = sum(_slots_of(engine) for engine in ready)
-    busy = sum(engine.num_running + engine.num_waiting for engine in ready)
-    width = slots - max(1, slots // _SPARE_SHARE) - max(0, busy - num_batch_jobs)
+    width = most_of(slots) - num_others
     is_short = memory_available is not None and memory_available < _LEAST_MEMORY
     if is_short or min(engine.kv_cache_usage for engine in ready) >= _FULL_CACHE:
         width = min(width, num_batch_jobs)
     return max(1, width)
 
 
-def model_width(workers: Sequence[WorkerReport], slug: str, num_batch_jobs: int) -> int:
+def most_of(num_slots: int) -> int:
+    """What batches may have of so many slots where nobody else wants one."""
+    return max(1, num_slots - max(1, num_slots // _SPARE_SHARE))
+
+
+def model_width(
+    workers: Sequence[WorkerReport], slug: str, *, num_others: int, num_batch_jobs: int
+) -> int:
     """The same for all engines of a model, wherever they run. 0 without a worker."""
     if not workers:
         return 0
     engines = [engine for worker in workers for engine in worker.engines if engine.model == slug]
     available = [w.memory_available for w in workers if w.memory_available is not None]
-    most = max(available, default=None)
-    return batch_width(engines, num_batch_jobs, memory_available=most) or FIRST_JOBS
+    width = batch_width(
+        engines,
+        num_others=num_others,
+        num_batch_jobs=num_batch_jobs,
+        memory_available=max(available, default=None),
+    )
+    return width or FIRST_JOBS
 
 
 def _slots_of(engine: EngineReport) -> int:

@@ -106,8 +106,10 @@ def _room_of(batch: FileBatch, workers: Sequence[WorkerReport]) -> int:
     The reserve keeps the engines busy between two looks of the driver.
     """
     slug = _next_model(batch)
-    num_live = InferenceJob.objects.live().filter(priority__lt=0, model__slug=slug).count()
-    width = model_width(workers, slug, num_live)
+    live = InferenceJob.objects.live().filter(model__slug=slug)
+    num_others = live.filter(priority__gte=0).count()
+    num_batch_jobs = live.filter(priority__lt=0).count()
+    width = model_width(workers, slug, num_others=num_others, num_batch_jobs=num_batch_jobs)
     if not width:
         return 0
     rivals = FileBatch.objects.filter(state=FileBatchState.IN_PROGRESS).count()

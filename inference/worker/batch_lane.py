@@ -7,28 +7,45 @@ leases behind that run out, and the reaper begins the jobs again.
 
 from __future__ import annotations
 
+import threading
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from django.db import connections
 
+from inference.batch_room import batch_width, most_of
 from inference.models import InferenceJob
+from inference.presence import EngineReport
 from inference.protocol import GenerationJob
 from inference.services.attempts import message_for
 from inference.worker.generation import JobRunner
 
-# Of an engine's slots, one in so many is left to single calls.
-_SPARE_SHARE = 8
+# Seconds after which a job that waits for its turn looks at the engines again.
+_LOOK_INTERVAL = 0.25
 
 
 class BatchLane:
-    """`num_slots` is what an engine runs at once; the lane fills most of it and keeps the rest free."""
+    """`num_slots` is what an engine runs at most; `engines` tells what those here do at present.
 
-    def __init__(self, runner: JobRunner, num_slots: int) -> None:
+    How many jobs run side by side follows from both (`inference.batch_room`), and never keeps a slot
+    that a single call could have.
+    """
+
+    def __init__(
+        self,
+        runner: JobRunner,
+        num_slots: int,
+        engines: Callable[[], Sequence[EngineReport]] = tuple,
+        memory_available: Callable[[], int | None] = lambda: None,
+    ) -> None:
         self._runner = runner
-        width = max(1, num_slots - max(1, num_slots // _SPARE_SHARE))
-        self._threads = ThreadPoolExecutor(width, thread_name_prefix="batch")
+        self._engines = engines
+        self._memory_available = memory_available
+        self._most = most_of(num_slots)
+        self._threads = ThreadPoolExecutor(self._most, thread_name_prefix="batch")
+        self._turn = threading.Condition()
+        self._num_taken = self._num_running = 0
         self._is_draining = False
 
     def take(self, job_ids: Sequence[str]) -> int:
@@ -43,16 +60,46 @@ class BatchLane:
                 break
             if self._runner.accept(job):
                 num_accepted += 1
+                with self._turn:
+                    self._num_taken += 1
                 try:
-                    self._threads.submit(self._runner.finish, job.job_id)
+                    self._threads.submit(self._finish, job.job_id)
                 except RuntimeError:  # closed meanwhile
                     self._runner.give_back(job.job_id)
         return num_accepted
 
     def drain(self) -> None:
         """Begin nothing more. The runner must drain too: it gives back what waits here."""
-        self._is_draining = True
+        with self._turn:
+            self._is_draining = True
+            self._turn.notify_all()
         self._threads.shutdown(wait=False)
+
+    @property
+    def width(self) -> int:
+        """Jobs that may run here at once, by what the engines do now."""
+        now = batch_width(
+            self._engines(),
+            num_others=max(0, self._runner.num_active - self._num_taken),
+            num_batch_jobs=self._num_running,
+            memory_available=self._memory_available(),
+        )
+        # Without an engine the first job has it loaded, and the rest wait for it.
+        return min(self._most, now or self._most)
+
+    def _finish(self, job_id: str) -> None:
+        """In a thread of the lane: wait for a job's turn, and run it."""
+        with self._turn:
+            while not self._is_draining and self._num_running >= self.width:
+                self._turn.wait(_LOOK_INTERVAL)
+            self._num_running += 1
+        try:
+            self._runner.finish(job_id)
+        finally:
+            with self._turn:
+                self._num_running -= 1
+                self._num_taken -= 1
+                self._turn.notify()
 
 
 def _read(job_ids: Sequence[str]) -> list[GenerationJob]:

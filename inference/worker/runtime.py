@@ -36,6 +36,7 @@ from inference.worker.puller import Puller
 from inference.worker.reaper import Reaper
 from inference.worker.reconciler import Reconciler
 from inference.worker.sweeper import Sweeper
+from llamagpu.lib.memory import available_bytes
 from llamagpu.lib.redis_client import sync_client
 from monitoring.configuration import current, freeze
 from plugins_app.pipeline import Pipeline
@@ -61,7 +62,9 @@ class WorkerRuntime:
         )
         self._forwarder = Forwarder(client, name, self._engines)
         self._runner = JobRunner(client, name, instance, self._engines, Pipeline())
-        self._batches = BatchLane(self._runner, current().num_slots)
+        self._batches = BatchLane(
+            self._runner, current().num_slots, self._engines.reports, available_bytes
+        )
         self._reconciler = Reconciler(client, self._engines, worker=name)
         self._heartbeat = Heartbeat(
             client,

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from inference.models import InferenceJob
+from inference.presence import EngineReport
 from inference.protocol import GenerationJob
 from inference.services.cancellation import request_cancel
+from inference.states import ModelState
 from inference.stream import JobKeys
 from inference.worker.batch_lane import BatchLane
 from inference.worker.generation import JobRunner
@@ -84,3 +86,45 @@ def test_a_worker_that_drains_gives_back_what_waits(
         "all leases are free",
     )
     assert not InferenceJob.objects.exclude(finished_at=None).exists()
+
+
+def test_fewer_run_side_by_side_while_single_calls_take_the_slots(
+    runner: JobRunner, make_job: Job
+) -> None:
+    """An engine of four slots, one of which is kept free; two single calls leave one to the batch."""
+    report = EngineReport("m", ModelState.READY, num_slots=4)
+    lane = BatchLane(runner, num_slots=4, engines=lambda: (report,))
+    singles = [make_job("hang") for _ in range(2)]
+    assert lane.width == 3
+    for job in singles:
+        runner.accept(job)
+    assert lane.width == 1
+    jobs = [make_job("hang") for _ in range(3)]
+    lane.take(ids(jobs))
+    wait_until(lambda: InferenceJob.objects.filter(state="running").count() == 1, "one runs")
+    for job in singles:
+        runner.give_back(job.job_id)
+    wait_until(lambda: InferenceJob.objects.filter(state="running").count() == 3, "all run")
+    for job in jobs:
+        request_cancel(job.job_id)
+    wait_until(ended(3), "all are cancelled")
+    lane.drain()
+
+
+def test_jobs_that_wait_for_a_slot_are_given_back_at_the_end(
+    runner: JobRunner, make_job: Job, redis_client: Any
+) -> None:
+    report = EngineReport("m", ModelState.READY, num_slots=4, kv_cache_usage=1.0)
+    lane = BatchLane(runner, num_slots=4, engines=lambda: (report,))
+    jobs = [make_job("hang") for _ in range(3)]
+    lane.take(ids(jobs))
+    wait_until(lambda: InferenceJob.objects.filter(state="running").count() == 1, "one runs")
+    runner.drain()
+    lane.drain()
+    wait_until(
+        lambda: sum(redis_client.exists(JobKeys(job.job_id).lease) for job in jobs) == 1,
+        "those that wait are free",
+    )
+    for job in jobs:
+        request_cancel(job.job_id)
+    wait_until(ended(1), "the one that runs is cancelled")
