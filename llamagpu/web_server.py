@@ -9,6 +9,7 @@ are never in memory as a whole (`llamagpu.http.large_bodies`).
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import logging
@@ -34,6 +35,8 @@ _reactor: Any = reactor  # twisted's interfaces say less than its objects can
 
 #: Seconds for a request's head to arrive; a slow one would hold a connection for ever.
 HEAD_TIMEOUT = 30.0
+#: Seconds for a client to read what waits for it, about 64 KiB, before it is cut off.
+READ_TIMEOUT = 60.0
 # A refused sender is listened to for a while: one that is cut off in the middle reads no answer.
 _LINGER = 2.0
 
@@ -82,6 +85,11 @@ class BoundedRequest(WebRequest):
         attach_body(scope, self.content, self._num_received)
         self.content = io.BytesIO()
 
+    async def drained(self) -> None:
+        """Wait while much is on its way to the client."""
+        if self.channel is not None:  # None once the request is over
+            await self.channel.drained()
+
     def process(self) -> Any:
         if self.is_refused:
             return self.channel.loseConnection()
@@ -106,6 +114,8 @@ class BoundedChannel(HTTPChannel):
 
     _head_begun_at: float | None = None
     _is_refused = False
+    # Set while nothing, or not much, waits for the client to read it.
+    _is_drained: asyncio.Event | None = None
 
     def dataReceived(self, data: bytes) -> None:
         if self._is_refused:
@@ -125,6 +135,36 @@ class BoundedChannel(HTTPChannel):
     def rawDataReceived(self, data: bytes) -> None:
         if not self._is_refused:
             super().rawDataReceived(data)
+
+    def pauseProducing(self) -> None:
+        """The transport has enough to send."""
+        super().pauseProducing()
+        if self._is_drained is None:
+            self._is_drained = asyncio.Event()
+        self._is_drained.clear()
+
+    def resumeProducing(self) -> None:
+        """The client has read what waited for it."""
+        super().resumeProducing()
+        self._stop_waiting()
+
+    def connectionLost(self, reason: Any) -> None:
+        self._stop_waiting()
+        super().connectionLost(reason)
+
+    def _stop_waiting(self) -> None:
+        if self._is_drained is not None:
+            self._is_drained.set()
+
+    async def drained(self) -> None:
+        """Wait while much is on its way to the client; one that does not read in time is cut off."""
+        if self._is_drained is None or self._is_drained.is_set():
+            return
+        try:
+            await asyncio.wait_for(self._is_drained.wait(), READ_TIMEOUT)
+        except TimeoutError:
+            logger.info("a client that did not read its answer was cut off")
+            self.forceAbortClient()
 
     def head_is_complete(self) -> None:
         self._head_begun_at = None
@@ -177,6 +217,12 @@ class BoundedFactory(HTTPFactory):
 
 
 class BoundedServer(daphne.server.Server):
+    async def handle_reply(self, protocol: Any, message: dict[str, Any]) -> None:
+        """What an application's `send` does; WebSockets have no more to wait for than before."""
+        await super().handle_reply(protocol, message)
+        if message.get("more_body") and isinstance(protocol, BoundedRequest):
+            await protocol.drained()
+
     def run(self) -> None:
         daphne.server.HTTPFactory = BoundedFactory  # it has no other place to name a factory
         super().run()
