@@ -21,6 +21,7 @@ from django.utils import timezone
 from accounts.job_claims import JobClaim
 from accounts.services import quotas
 from inference import wire
+from inference.batch_room import batch_width
 from inference.dispatch import BrokerUnavailableError, ring_many
 from inference.models import Batch, BatchItem, InferenceJob, Model
 from inference.presence import WorkerReport
@@ -173,19 +174,38 @@ def _item_of(batch: Batch, place: int, entry: Entry, job: InferenceJob | None) -
     return item
 
 
-def chunks_of(job_ids: Sequence[str], workers: Sequence[WorkerReport]) -> list[list[str]]:
-    """One message's jobs each: an equal share for each worker, within what is sensible.
+def chunks_of(
+    job_ids: Sequence[str], workers: Sequence[WorkerReport], slug: str = ""
+) -> list[list[str]]:
+    """One message's jobs each: a share for each worker, by the room that each has.
 
-    A share is no smaller than what an engine runs at once.
+    Any worker may take a message, so all are of one size: what the one with the least room has of all
+    room, but no less than it can run at once, and never more than `MAX_CHUNK`.
     """
-    share = -(-len(job_ids) // max(1, len(workers)))
-    size = max(min(current().num_slots, MAX_CHUNK), min(share, MAX_CHUNK))
+    rooms = [_room_on(worker, slug) for worker in workers] or [current().num_slots]
+    share = -(-len(job_ids) * min(rooms) // sum(rooms))
+    size = min(MAX_CHUNK, max(min(rooms), share))
     return [list(job_ids[start : start + size]) for start in range(0, len(job_ids), size)]
+
+
+def _room_on(worker: WorkerReport, slug: str) -> int:
+    """What a worker's engines can run of a batch now; one that has none will get all its slots."""
+    engines = [engine for engine in worker.engines if engine.model == slug]
+    busy = sum(engine.num_running + engine.num_waiting for engine in engines)
+    return (
+        batch_width(
+            engines,
+            num_others=busy,
+            num_batch_jobs=0,
+            memory_available=worker.memory_available,
+        )
+        or current().num_slots
+    )
 
 
 def _ring_or_settle(job_ids: Sequence[str], model: Model, workers: Sequence[WorkerReport]) -> None:
     try:
-        for chunk in chunks_of(job_ids, workers):
+        for chunk in chunks_of(job_ids, workers, model.slug):
             ring_many(chunk, queue_for(model))
     except BrokerUnavailableError as error:
         logger.warning("a batch could not be queued: %s", error)

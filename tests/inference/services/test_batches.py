@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -20,11 +21,12 @@ from inference import batch_waiting
 from inference.admission import queue_length
 from inference.batch_waiting import wait_for_batch
 from inference.models import Batch, BatchItem, InferenceJob
-from inference.presence import WorkerReport, announce
+from inference.presence import EngineReport, WorkerReport, announce
 from inference.protocol import DoneEvent, FinishReason, Prompt, SamplingParams, Timings, Usage
 from inference.services.batches import Entry, Work, cancel_batch, chunks_of, submit_batch
 from inference.services.settlement import settle_jobs, settlement_of
 from inference.services.submission import PromptTokens
+from inference.states import ModelState
 from inference.stream import JobKeys
 from inference.worker.reaper import Reaper
 from llamagpu.http.errors import AppError
@@ -98,6 +100,30 @@ def test_chunks_are_a_share_of_each_worker(
     chunks = chunks_of(ids, [WORKER] * num_workers)
     assert [len(chunk) for chunk in chunks] == sizes
     assert [job_id for chunk in chunks for job_id in chunk] == ids
+
+
+def worker_with(num_slots: int, num_running: int = 0) -> WorkerReport:
+    engine = EngineReport("m", ModelState.READY, num_slots=num_slots, num_running=num_running)
+    return replace(WORKER, engines=(engine,))
+
+
+@pytest.mark.parametrize(
+    ("workers", "size"),
+    [
+        ([worker_with(32)], 128),
+        ([worker_with(32), worker_with(32)], 128),
+        ([worker_with(32)] * 4, 75),
+        ([worker_with(32), worker_with(8)], 60),
+        ([worker_with(32), worker_with(32, num_running=24)], 38),
+        ([worker_with(256)] * 8, 128),
+    ],
+)
+def test_a_worker_that_is_small_or_busy_makes_the_messages_smaller(
+    workers: list[WorkerReport], size: int
+) -> None:
+    chunks = chunks_of([str(number) for number in range(300)], workers, "m")
+    assert len(chunks[0]) == size
+    assert sum(map(len, chunks)) == 300
 
 
 def test_what_is_wrong_with_an_input_is_kept_in_its_place(submit: Submit) -> None:
