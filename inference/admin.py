@@ -9,15 +9,20 @@ from django.http import HttpRequest
 from django.template.defaultfilters import filesizeformat
 
 from inference import upstream_admin  # noqa: F401  registers its page
+from inference.job_contents import public_error
 from inference.load_options import LoadOptions
 from inference.model_control import change_model, load_model, unload_model
 from inference.models import Batch, FileBatch, InferenceJob, JobAttempt, Model, StoredFile
+from inference.services.model_pulls import start_pull
+from inference.services.registration import remove_model
+from inference.states import ModelState
 from inference.status import describe_models
 from llamagpu.http.model_admin import PortalModelAdmin, ReadOnlyModelAdmin
 
 _NOW = ("state_now", "memory_now", "desired_state", "load_options")
 _FACTS = (
     "slug",
+    "pull_error",
     "source",
     "revision",
     "path",
@@ -52,13 +57,18 @@ class ModelAdmin(PortalModelAdmin):
     ]
     list_filter = ["is_enabled", "is_pinned", "desired_state", "state", "format"]
     search_fields = ["slug", "source", "architecture"]
-    actions = ["load", "unload", "enable", "disable"]
+    actions = ["load", "unload", "enable", "disable", "pull", "remove"]
     fieldsets = [
-        ("Service", {"fields": ["is_enabled", "is_pinned", "keep_alive"]}),
+        ("Service", {"fields": ["is_enabled", "is_pinned", "keep_alive", "replicas"]}),
+        ("Limits", {"fields": ["max_model_len", "max_running", "max_new_tokens"]}),
         ("Now", {"fields": _NOW}),
         ("Files", {"fields": _FACTS}),
     ]
     readonly_fields = [*_NOW, *_FACTS]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Model]:
+        """Without those that were deleted."""
+        return super().get_queryset(request).exclude(state=ModelState.REMOVED)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -119,6 +129,21 @@ class ModelAdmin(PortalModelAdmin):
     @admin.action(description="Disable and unload the selected models", permissions=["change"])
     def disable(self, request: HttpRequest, rows: QuerySet[Model]) -> None:
         self._switch(request, rows, False, "disabled")
+
+    @admin.action(
+        description="Fetch what is missing of the selected models", permissions=["change"]
+    )
+    def pull(self, request: HttpRequest, rows: QuerySet[Model]) -> None:
+        self.act_on_each(
+            request, rows, lambda row: start_pull(actor=request.user, model=row), "being fetched"
+        )
+
+    @admin.action(description="Delete the selected models", permissions=["change"])
+    def remove(self, request: HttpRequest, rows: QuerySet[Model]) -> None:
+        """With the files of those that were pulled."""
+        self.act_on_each(
+            request, rows, lambda row: remove_model(actor=request.user, model=row), "deleted"
+        )
 
     def _switch(
         self, request: HttpRequest, rows: QuerySet[Model], is_enabled: bool, done: str
@@ -202,11 +227,19 @@ class InferenceJobAdmin(ReadOnlyModelAdmin):
         "cached_tokens",
         "finish_reason",
         "error_code",
-        "error_message",
+        "error",
         "retention",
         "content_until",
         "content_removed_at",
     ]
+    readonly_fields = ["error"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        rows: Any = super().get_queryset(request)
+        return rows.without_content()
+
+    def error(self, row: InferenceJob) -> str:
+        return public_error(row.error_code, row.error_message)
 
 
 def _described(row: Model) -> dict[str, Any]:

@@ -5,7 +5,7 @@ An estimate of the least that the model needs: the engine makes the exact one wh
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 import redis
 
@@ -15,7 +15,7 @@ from inference.memory_plan import LEAST_KV_BYTES, LEAST_WEIGHT_BYTES, MemoryEsti
 from inference.model_files import ModelFilesError
 from inference.model_store import read_facts
 from inference.models import Model
-from inference.presence import WorkerReport
+from inference.presence import EngineReport, WorkerReport
 from inference.prompts import asked_length, model_directory
 from inference.states import ModelState
 from llamagpu.http.errors import AppError
@@ -42,7 +42,9 @@ def check_room(model: Model, options: LoadOptions) -> None:
     if _may_use_gpu(options, workers) or any(_serves(worker, model) for worker in workers):
         return
     least = _least(model)
-    rooms = [room for worker in workers if (room := room_of(worker, model, options)) is not None]
+    stays = protected_models()
+    found = [room_of(worker, model, options, stays) for worker in workers]
+    rooms = [room for room in found if room is not None]
     if len(rooms) < len(workers) or max(rooms) >= least.total:
         return
     raise AppError(
@@ -78,13 +80,27 @@ def live() -> list[WorkerReport]:
         ) from error
 
 
-def room_of(worker: WorkerReport, model: Model, options: LoadOptions) -> int | None:
+def protected_models() -> frozenset[str]:
+    """Models that no worker unloads to make room for another one."""
+    pinned = Model.objects.filter(is_pinned=True).values_list("slug", flat=True)
+    return frozenset({*pinned, current().default_model})
+
+
+def room_of(
+    worker: WorkerReport, model: Model, options: LoadOptions, stays: Container[str] = ()
+) -> int | None:
     """Bytes that an engine of `model` could have there; None where the worker cannot tell.
 
-    What its engine of now holds counts as free: the new one takes its place.
+    What its engine of now holds counts as free: the new one takes its place. So does what engines hold
+    that nobody uses, but for those of models that stay.
     """
-    own = sum(engine.held_bytes for engine in worker.engines if engine.model == model.slug)
-    resident = sum(engine.resident_bytes for engine in worker.engines if engine.model == model.slug)
+    going = [
+        engine
+        for engine in worker.engines
+        if engine.model == model.slug or (engine.model not in stays and _is_idle(engine))
+    ]
+    own = sum(engine.held_bytes for engine in going)
+    resident = sum(engine.resident_bytes for engine in going)
     bounds = [options.max_memory_bytes(total_bytes())]
     if worker.memory_limit is not None:
         held = sum(engine.held_bytes for engine in worker.engines)
@@ -134,6 +150,11 @@ def _may_use_gpu(options: LoadOptions, workers: Iterable[WorkerReport]) -> bool:
     if options.backend == "cpu":
         return False
     return not all(set(_GPU_BACKENDS) <= worker.rejected_backends.keys() for worker in workers)
+
+
+def _is_idle(engine: EngineReport) -> bool:
+    is_ready = engine.state is ModelState.READY
+    return is_ready and not engine.num_running and not engine.num_waiting
 
 
 def _serves(worker: WorkerReport, model: Model) -> bool:

@@ -12,9 +12,10 @@ from llamagpu.lib.memory import format_gib
 
 def named_model(slug: str) -> Model:
     """Raises CommandError naming the models that there are."""
-    model = Model.objects.filter(slug=slug).first()
+    models = Model.objects.known()
+    model = models.filter(slug=slug).first()
     if model is None:
-        known = ", ".join(Model.objects.values_list("slug", flat=True)) or "none"
+        known = ", ".join(models.values_list("slug", flat=True)) or "none"
         raise CommandError(f"there is no model '{slug}'; there are: {known}")
     return model
 

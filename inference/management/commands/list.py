@@ -23,7 +23,7 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="print one JSON list")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        models = describe_models(Model.objects.all())
+        models = describe_models(Model.objects.known())
         if options["json"]:
             self.stdout.write(json.dumps(models))
             return
