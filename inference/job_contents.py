@@ -17,13 +17,21 @@ from django.db import transaction
 from django.utils import timezone
 
 from accounts.retention import retention_of
-from inference.models import InferenceJob
+from inference.models import InferenceJob, StoredResponse
 from inference.stream import KEEP_AFTER_END
+from llamagpu.lib.error_codes import ErrorCode
 from llamagpu.lib.retention import Retention
 
 #: Parameters that hold words of the caller's.
 WORDED = ("stop", "grammar", "logit_bias")
 _BATCH = 200
+_READ = ("prompt", "params", "output", "end_user", "retention", "error_code", "error_message")
+_REFUSED = "The input was refused; its owner reads why."
+
+
+def public_error(code: str, message: str) -> str:
+    """What others than the owner read of an error: one about the input may repeat words of it."""
+    return _REFUSED if code == ErrorCode.INVALID_INPUT else message
 
 
 def policies_of(job_ids: Iterable[UUID]) -> dict[UUID, Retention]:
@@ -55,17 +63,19 @@ def remove_due(limit: int = 10_000) -> int:
 def _remove_some(count: int) -> int:
     now = timezone.now()
     due = InferenceJob.objects.content_due(now)[:count]
-    rows = list(due.only("prompt", "params", "output", "end_user", "retention"))
+    rows = list(due.only(*_READ))
     for row in rows:
         if row.retention == "hash":
             row.content_digests = {"prompt": _digest(row.prompt), "output": _digest(row.output)}
         row.prompt, row.output, row.answer, row.end_user = {}, "", None, ""
         row.params = {name: value for name, value in row.params.items() if name not in WORDED}
+        row.error_message = public_error(row.error_code, row.error_message)
         row.content_until, row.content_removed_at = None, now
+    StoredResponse.objects.filter(job__in=rows).delete()
     InferenceJob.objects.bulk_update(
         rows,
         [
-            "prompt", "params", "output", "answer", "end_user", "content_until",
+            "prompt", "params", "output", "answer", "end_user", "error_message", "content_until",
             "content_removed_at", "content_digests",
         ],
     )  # fmt: skip

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from inference.job_contents import public_error
 from inference.models import InferenceJob, JobAttempt
 from inference.states import JobState
 
@@ -134,7 +135,8 @@ def _end(row: InferenceJob) -> Iterator[TimelineEvent]:
     if row.finish_reason:
         details["finish_reason"] = row.finish_reason
     if row.error_code:
-        details["error"] = {"code": row.error_code, "message": row.error_message}
+        message = public_error(row.error_code, row.error_message)
+        details["error"] = {"code": row.error_code, "message": message}
     if row.state == JobState.CANCELLED:
         details["completion_tokens"] = row.completion_tokens
     total = _between(_received_at(row), row.finished_at)

@@ -6,6 +6,7 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
+from inference.job_contents import public_error
 from inference.models import Batch, BatchItem
 from inference.states import JobState
 from llamagpu.lib.error_codes import ErrorCode
@@ -19,14 +20,16 @@ def describe_item(item: BatchItem, *, for_owner: bool = True) -> dict[str, Any]:
     Texts are for the batch's owner alone: others, Admins too, get the rest.
     """
     job = item.job
+    read = _as_it_is if for_owner else public_error
     if item.error_code:
-        return _failed(item, item.error_code, item.error_message)
+        return _failed(item, item.error_code, read(item.error_code, item.error_message))
     if job is None:
         return _failed(item, ErrorCode.NOT_FOUND, "The job of this input was removed.")
     if not JobState(job.state).is_final:
         return {"id": item.custom_id, "job_id": str(job.pk), "state": job.state}
     if job.state != JobState.SUCCEEDED:
-        return _failed(item, job.error_code, job.error_message) | {"job_id": str(job.pk)}
+        message = read(job.error_code, job.error_message)
+        return _failed(item, job.error_code, message) | {"job_id": str(job.pk)}
     answer: dict[str, Any] = {"id": item.custom_id, "job_id": str(job.pk)}
     if for_owner:  # None, not an empty text, where it was there and was not to be kept
         answer["generated_text"] = None if job.content_removed_at else job.output
@@ -35,6 +38,10 @@ def describe_item(item: BatchItem, *, for_owner: bool = True) -> dict[str, Any]:
         "inference_time": job.inference_time,
         "finish_reason": job.finish_reason,
     }
+
+
+def _as_it_is(code: str, message: str) -> str:
+    return message
 
 
 def _failed(item: BatchItem, code: str, message: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from inference.job_contents import WORDED
+from inference.job_contents import WORDED, public_error
 from inference.job_timeline import TimelineEvent, timeline_of
 from inference.models import InferenceJob
 
@@ -49,7 +49,7 @@ def describe_job(job: InferenceJob) -> dict[str, Any]:
         },
         "timings": {name: getattr(job, name) for name in _MEASURED},
         "finish_reason": job.finish_reason or None,
-        "error": {"code": job.error_code, "message": job.error_message} if job.error_code else None,
+        "error": _error(job, public_error(job.error_code, job.error_message)),
     }
 
 
@@ -64,7 +64,12 @@ def describe_whole_job(job: InferenceJob, *, with_content: bool) -> dict[str, An
             "content_removed_at": _iso(job.content_removed_at),
         },
         "content": describe_content(job) if with_content else None,
+        **({"error": _error(job, job.error_message)} if with_content else {}),
     }
+
+
+def _error(job: InferenceJob, message: str) -> dict[str, str] | None:
+    return {"code": job.error_code, "message": message} if job.error_code else None
 
 
 def describe_content(job: InferenceJob) -> dict[str, Any]:

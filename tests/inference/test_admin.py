@@ -115,7 +115,7 @@ def test_others_do_not_come_in(request: Any, model: Any, role: str) -> None:
 
 
 def test_a_job_shows_neither_question_nor_answer(admin: Caller, member: Caller, model: Any) -> None:
-    row = job(member, model)
+    row = job(member, model, error_code="INVALID_INPUT", error_message="not secret words")
     client = signed_in(admin)
     for address in (JOBS, f"{JOBS}{row.pk}/change/"):
         page = client.get(address).content.decode()

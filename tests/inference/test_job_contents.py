@@ -102,6 +102,22 @@ def test_what_is_due_is_removed_with_all_words_of_the_caller(
     assert remove_due() == 0
 
 
+def test_an_error_about_the_input_goes_with_the_words_that_it_repeats(
+    end: End, member: Caller
+) -> None:
+    member.user.retention = "none"
+    member.user.save()
+    about_input, other = end(days_ago=1), end(days_ago=1)
+    errors = InferenceJob.objects.filter(pk=about_input.pk)
+    errors.update(error_code="INVALID_INPUT", error_message="invalid regex: my secret ([")
+    InferenceJob.objects.filter(pk=other.pk).update(error_code="NO_WORKER", error_message="gone")
+    assert remove_due() == 2
+    about_input.refresh_from_db()
+    other.refresh_from_db()
+    assert "secret" not in about_input.error_message
+    assert other.error_message == "gone"
+
+
 def test_texts_stay_a_quarter_of_an_hour_whatever_is_wanted() -> None:
     now = timezone.now()
     assert kept_until(Retention("none"), now) == now + QUARTER

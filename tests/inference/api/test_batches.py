@@ -157,6 +157,18 @@ def test_answers_are_for_their_owner_alone_and_only_while_they_are_kept(
     assert read(member, path)["results"][0]["generated_text"] is None
 
 
+def test_why_an_input_was_refused_is_for_its_owner(
+    member: Caller, admin: Caller, model: Any
+) -> None:
+    _, answer = send(member, {"inputs": ["hi", {"text": "hi", "my secret": 1}]})
+    path = f"/api/batches/{answer['batch_id']}"
+    InferenceJob.objects.update(
+        state="failed", error_code="INVALID_INPUT", error_message="my secret"
+    )
+    assert "my secret" in json.dumps(read(member, path)["results"])
+    assert "my secret" not in json.dumps(read(admin, path)["results"])
+
+
 def test_a_guest_and_a_key_for_single_calls_are_refused(guest: Caller, model: Any) -> None:
     assert send(guest, {"inputs": ["hi"]})[0] == 403
 

@@ -116,6 +116,28 @@ def test_words_are_for_the_owner_alone(member: Caller, admin: Caller, make_job: 
     assert SECRET not in json.dumps(read(member, "/api/jobs"))
 
 
+def test_an_error_that_may_repeat_words_is_spelt_out_for_the_owner_alone(
+    member: Caller, admin: Caller, make_job: MakeJob
+) -> None:
+    """A regular expression that cannot be compiled comes back in the message about it."""
+    job = make_job(
+        member,
+        state="failed",
+        finished_at=timezone.now(),
+        error_code="INVALID_INPUT",
+        error_message=f"response_format: invalid regex {SECRET}",
+    )
+    paths = ("/api/jobs", f"/api/jobs/{job.pk}/timeline", f"/api/jobs/{job.pk}")
+    assert [SECRET in json.dumps(read(admin, path)) for path in paths] == [False] * 3
+    assert [SECRET in json.dumps(read(member, path)) for path in paths] == [False, False, True]
+    assert SECRET in read(member, paths[2])["job"]["error"]["message"]
+    seen = read(admin, paths[2])["job"]["error"]
+    assert seen == {
+        "code": "INVALID_INPUT",
+        "message": "The input was refused; its owner reads why.",
+    }
+
+
 def test_of_what_was_removed_the_owner_is_told_and_gets_the_digests(
     member: Caller, make_job: MakeJob
 ) -> None:
