@@ -28,6 +28,7 @@ class Asked:
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     upstream: FakeUpstream
+    asked: Asked
 
     def do_GET(self) -> None:
         self.upstream.probes.append(self.path)
@@ -36,18 +37,15 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         headers = {name.lower(): value for name, value in self.headers.items()}
+        self.asked = Asked(self.path, headers, body)
         with self.upstream.lock:
-            self.upstream.asked.append(Asked(self.path, headers, body))
+            self.upstream.asked.append(self.asked)
             queue = self.upstream.behaviours
             behaviour = queue.pop(0) if len(queue) > 1 else queue[0]
         try:
             behaviour(self)
         except OSError:
             self.close_connection = True
-
-    @property
-    def last(self) -> Asked:
-        return self.upstream.asked[-1]
 
     def reply(self, code: int, body: bytes, content_type: str, headers: dict[str, str]) -> None:
         self.send_response(code)
@@ -130,7 +128,7 @@ def say(
     """`usage` are the tokens of prompt, answer (None: as many as words) and cache; None tells none."""
 
     def behave(handler: Handler) -> None:
-        n = handler.last.body.get("n", 1)
+        n = handler.asked.body.get("n", 1)
         handler.begin_stream()
         for word in words:
             for index in range(n):
