@@ -23,7 +23,12 @@ WINDOW = 60
 # After Redis has failed it is not asked for as long: a server that hangs must not slow every call.
 _PAUSE = 5.0
 
+#: Seconds for which a process relies on what it was told of an address that may go on.
+_TRUSTED_FOR = 1.0
+_MOST_REMEMBERED = 10_000
+
 _paused_until = 0.0
+_trusted_until: dict[str, float] = {}
 
 
 def wait_before_next(peer: str) -> int:
@@ -32,13 +37,15 @@ def wait_before_next(peer: str) -> int:
     `peer` is an IP address; an empty one (a unix socket) is not counted, since all would share it.
     """
     global _paused_until
-    if not peer or time.monotonic() < _paused_until:
+    now = time.monotonic()
+    if not peer or now < _paused_until or now < _trusted_until.get(peer, 0.0):
         return 0
     name = _counter(peer)
     client = sync_client(settings.REDIS_URL)
     try:
         count = client.get(name)
         if count is None or int(count) < MAX_FAILURES:
+            _trust(peer, now)
             return 0
         return max(1, int(client.ttl(name)))
     except redis.RedisError as error:
@@ -52,6 +59,7 @@ def note_failure(peer: str) -> None:
     global _paused_until
     if not peer or time.monotonic() < _paused_until:
         return
+    _trusted_until.pop(peer, None)
     name = _counter(peer)
     try:
         pipeline = sync_client(settings.REDIS_URL).pipeline(transaction=True)
@@ -64,6 +72,12 @@ def note_failure(peer: str) -> None:
         return
     if count == MAX_FAILURES:
         logger.warning("%s sent %d refused keys: no more are looked at for now", peer, count)
+
+
+def _trust(peer: str, now: float) -> None:
+    if len(_trusted_until) >= _MOST_REMEMBERED:
+        _trusted_until.clear()
+    _trusted_until[peer] = now + _TRUSTED_FOR
 
 
 def _counter(peer: str) -> str:

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import redis
-from django.core.cache import cache
+from django.conf import settings
+from django.core.cache import caches
 from django_ratelimit.core import get_usage
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
@@ -168,7 +169,7 @@ def _count(request: Any, group: LimitGroup, name: str, *, increment: bool) -> tu
 
 
 def _client() -> Any:
-    return cache.client.get_client()  # type: ignore[attr-defined]
+    return caches[settings.RATELIMIT_USE_CACHE].client.get_client()  # type: ignore[attr-defined]
 
 
 def _tightness(rate: Rate) -> tuple[bool, int]:

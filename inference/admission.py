@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 import redis
@@ -16,11 +17,15 @@ from llamagpu.lib.redis_client import sync_client
 from monitoring.configuration import current
 
 
+#: Seconds for which a process relies on what it was told: workers report every second.
+_KNOWN_FOR = 0.25
+_known: tuple[float, list[WorkerReport], int] = (0.0, [], 0)
+
+
 def admit() -> list[WorkerReport]:
     """The workers that could take a job. Raises AppError NO_WORKER, QUEUE_FULL, BACKEND_UNAVAILABLE."""
     try:
-        workers = find_workers()
-        waiting = queue_length(workers)
+        workers, waiting = _look_around()
     except redis.RedisError as error:
         raise AppError(
             ErrorCode.BACKEND_UNAVAILABLE, "The message broker does not answer.", retry_after=5
@@ -38,6 +43,18 @@ def admit() -> list[WorkerReport]:
             retry_after=2,
         )
     return workers
+
+
+def _look_around() -> tuple[list[WorkerReport], int]:
+    """The workers and the queue's length, of now wherever it decides anything. Raises RedisError."""
+    global _known
+    known_until, workers, waiting = _known
+    is_far_from_full = waiting < current().max_queue // 2
+    if not workers or not is_far_from_full or time.monotonic() > known_until:
+        workers = find_workers()
+        waiting = queue_length(workers)
+        _known = (time.monotonic() + _KNOWN_FOR, workers, waiting)
+    return workers, waiting
 
 
 def find_workers() -> list[WorkerReport]:

@@ -32,7 +32,12 @@ def ring(job: GenerationJob, queue: str = QUEUE) -> None:
     """Publish one message for `job`, to all workers or to one. Raises BrokerUnavailableError."""
     try:
         app.send_task(
-            TASK_NAME, args=[to_builtins(job)], task_id=f"{job.job_id}.{job.attempt}", queue=queue
+            TASK_NAME,
+            args=[to_builtins(job)],
+            task_id=f"{job.job_id}.{job.attempt}",
+            queue=queue,
+            # What Celery's own tools show: by itself it would print the prompt.
+            argsrepr=f"('{job.job_id}',)",
         )
     except (OperationalError, OSError) as error:
         raise BrokerUnavailableError(str(error)) from error

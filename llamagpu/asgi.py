@@ -6,14 +6,15 @@ import os
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "llamagpu.settings")
 
-from django.core.asgi import get_asgi_application
+import django
 
-django_application = get_asgi_application()
+django.setup(set_prefix=False)
 
 from channels.routing import ProtocolTypeRouter
 
 from llamagpu.checks import refuse_unsafe_start
+from llamagpu.http.request_threads import portal_application
 
 refuse_unsafe_start()
 
-application = ProtocolTypeRouter({"http": django_application})
+application = ProtocolTypeRouter({"http": portal_application()})

@@ -67,16 +67,16 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "llamagpu.http.request_context.request_context_middleware",
     "llamagpu.http.security_headers.security_headers_middleware",
-    "django.middleware.security.SecurityMiddleware",
+    "llamagpu.http.inline_middleware.InlineSecurityMiddleware",
     "corsheaders.middleware.CorsMiddleware",
     "servestatic.middleware.ServeStaticMiddleware",
-    "csp.middleware.CSPMiddleware",
-    "django.contrib.sessions.middleware.SessionMiddleware",
-    "django.middleware.common.CommonMiddleware",
-    "django.middleware.csrf.CsrfViewMiddleware",
-    "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "django.contrib.messages.middleware.MessageMiddleware",
-    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "llamagpu.http.inline_middleware.InlineCSPMiddleware",
+    "llamagpu.http.inline_middleware.KeylessSessionMiddleware",
+    "llamagpu.http.inline_middleware.InlineCommonMiddleware",
+    "llamagpu.http.inline_middleware.KeylessCsrfViewMiddleware",
+    "llamagpu.http.inline_middleware.KeylessAuthenticationMiddleware",
+    "llamagpu.http.inline_middleware.KeylessMessageMiddleware",
+    "llamagpu.http.inline_middleware.InlineXFrameOptionsMiddleware",
 ]
 ROOT_URLCONF = "llamagpu.urls"
 ASGI_APPLICATION = "llamagpu.asgi.application"
@@ -106,7 +106,7 @@ _SQLITE_OPTIONS = {
     "transaction_mode": "IMMEDIATE",
     "init_command": (
         "PRAGMA journal_mode=WAL;PRAGMA synchronous=NORMAL;PRAGMA temp_store=MEMORY;"
-        "PRAGMA mmap_size=134217728;PRAGMA journal_size_limit=67108864;PRAGMA cache_size=-8000"
+        "PRAGMA mmap_size=134217728;PRAGMA journal_size_limit=67108864"
     ),
 }
 _database_url = _env.text("DATABASE_URL") or f"sqlite:///{LLAMA.data_dir / 'db.sqlite3'}"
@@ -116,6 +116,8 @@ except (ValueError, KeyError) as error:
     raise EnvError(f"DATABASE_URL: {error}") from error
 if _database["ENGINE"].endswith("sqlite3"):
     _database["OPTIONS"] = _SQLITE_OPTIONS
+    # Opening a file costs more than a short call's statements; threads that live on keep theirs.
+    _database["CONN_MAX_AGE"] = None
     _database["TEST"] = {"NAME": str(LLAMA.data_dir / "test.sqlite3")}
 else:
     # Under ASGI a connection per thread would pile up: the driver's pool shares a few.
@@ -227,27 +229,29 @@ USE_TZ = True
 
 # ------------------------------------------------------------------ Redis and Celery
 REDIS_URL = LLAMA.redis_url
-CACHES = {
-    "default": {
-        "BACKEND": "django_redis.cache.RedisCache",
-        "LOCATION": REDIS_URL,
-        "KEY_PREFIX": "lg:cache",
-        "OPTIONS": {
-            "SERIALIZER": "django_redis.serializers.json.JSONSerializer",
-            # A Redis that is away is an error: what uses the cache decides what holds then.
-            "IGNORE_EXCEPTIONS": False,
-            "SOCKET_CONNECT_TIMEOUT": 2,
-            "SOCKET_TIMEOUT": 2,
-            # Callers beyond that many wait for their turn: an error would leave them uncounted.
-            "CONNECTION_POOL_CLASS": "redis.BlockingConnectionPool",
-            "CONNECTION_POOL_KWARGS": {
-                "max_connections": 64,
-                "timeout": 5,
-                "health_check_interval": 25,
-            },
+_cache = {
+    "LOCATION": REDIS_URL,
+    "KEY_PREFIX": "lg:cache",
+    "OPTIONS": {
+        "SERIALIZER": "django_redis.serializers.json.JSONSerializer",
+        # A Redis that is away is an error: what uses the cache decides what holds then.
+        "IGNORE_EXCEPTIONS": False,
+        "SOCKET_CONNECT_TIMEOUT": 2,
+        "SOCKET_TIMEOUT": 2,
+        # Callers beyond that many wait for their turn: an error would leave them uncounted.
+        "CONNECTION_POOL_CLASS": "redis.BlockingConnectionPool",
+        "CONNECTION_POOL_KWARGS": {
+            "max_connections": 64,
+            "timeout": 5,
+            "health_check_interval": 25,
         },
-    }
+    },
 }
+CACHES = {
+    "default": {"BACKEND": "django_redis.cache.RedisCache", **_cache},
+    "rates": {"BACKEND": "accounts.rate_cache.RateCache", **_cache},
+}
+RATELIMIT_USE_CACHE = "rates"
 CELERY_BROKER_URL = broker_url(REDIS_URL)
 CELERY_TASK_DEFAULT_QUEUE = "inference"
 CELERY_TASK_IGNORE_RESULT = True  # answers travel in the job's stream

@@ -19,6 +19,7 @@ from accounts import failed_attempts, limit_policies, limits, role_rights
 from accounts.models import User
 from accounts.services.api_keys import create_api_key
 from accounts.services.users import create_user
+from inference import admission
 from inference.catalog import sync_models
 from llamagpu.lib.redis_client import sync_client
 from llamagpu.supervisor.valkey import EmbeddedValkey, find_server
@@ -82,6 +83,9 @@ def nothing_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(role_rights, "LIFETIME", 0.0)
     monkeypatch.setattr(failed_attempts, "MAX_FAILURES", 1_000_000)
     monkeypatch.setattr(failed_attempts, "_paused_until", 0.0)
+    monkeypatch.setattr(failed_attempts, "_TRUSTED_FOR", 0.0)
+    monkeypatch.setattr(admission, "_KNOWN_FOR", 0.0)
+    monkeypatch.setattr(admission, "_known", (0.0, [], 0))
     monkeypatch.setattr(limit_policies, "LIFETIME", 0.0)
     monkeypatch.setattr(limit_policies, "_remembered", {})
     monkeypatch.setattr(limits, "_away_until", 0.0)

@@ -32,6 +32,7 @@ from llamagpu.http.errors import AppError, error_response, request_id_of
 from llamagpu.http.origin import current_origin
 from llamagpu.http.pagination import PAGE_SCHEMA, page_response
 from llamagpu.http.permissions import INFER_BATCH, LimitGroup
+from llamagpu.http.request_threads import in_busy_threads
 from llamagpu.lib.error_codes import ErrorCode
 
 
@@ -126,7 +127,7 @@ def find_batch(user: Any, batch_id: uuid.UUID) -> Batch:
 
 def awaiting_batch(view: Callable[..., HttpResponseBase]) -> Callable[..., Any]:
     """As `inference.api.views.awaiting`, for batches."""
-    run = sync_to_async(view, thread_sensitive=True)
+    run = in_busy_threads(view)
 
     @functools.wraps(view)
     async def serve(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:

@@ -22,7 +22,7 @@ from inference.api.views import InferView, StreamInferView, awaiting
 
 urlpatterns = [
     path("infer", awaiting(InferView.as_view()), name="infer"),
-    path("stream_infer", StreamInferView.as_view(), name="stream-infer"),
+    path("stream_infer", awaiting(StreamInferView.as_view()), name="stream-infer"),
     path("batch_infer", awaiting_batch(BatchInferView.as_view()), name="batch-infer"),
     path("batches", BatchesView.as_view(), name="batches"),
     path("batches/<uuid:batch_id>", BatchView.as_view(), name="batch"),

@@ -6,7 +6,6 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from asgiref.sync import sync_to_async
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
@@ -30,6 +29,7 @@ from llamagpu.http.database import release_connections
 from llamagpu.http.errors import request_id_of
 from llamagpu.http.origin import current_origin
 from llamagpu.http.permissions import INFER, LimitGroup
+from llamagpu.http.request_threads import in_busy_threads
 from monitoring.configuration import current
 
 
@@ -77,7 +77,7 @@ def awaiting(view: Callable[..., HttpResponseBase]) -> Callable[..., Any]:
 
     So a waiting caller costs no thread and no database connection, and one that hangs up is noticed.
     """
-    run = sync_to_async(view, thread_sensitive=True)
+    run = in_busy_threads(view)
 
     @functools.wraps(view)
     async def serve(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:

@@ -89,8 +89,8 @@ def own_servers() -> Iterator[None]:
         server.prepare()
         process = subprocess.Popen(server.spec.command, stdout=subprocess.DEVNULL)
         url = f"unix://{folder}/valkey.sock"
-        caches = {"default": {**settings.CACHES["default"], "LOCATION": url}}
-        name = connection.settings_dict["NAME"]
+        caches = {name: {**cache, "LOCATION": url} for name, cache in settings.CACHES.items()}
+        database = connection.settings_dict["NAME"]
         try:
             _wait_for(server)
             with override_settings(REDIS_URL=url, CACHES=caches):
@@ -98,7 +98,7 @@ def own_servers() -> Iterator[None]:
                 try:
                     yield
                 finally:
-                    connection.creation.destroy_test_db(name, verbosity=0)
+                    connection.creation.destroy_test_db(database, verbosity=0)
         finally:
             sync_client(url).close()
             process.terminate()

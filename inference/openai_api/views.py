@@ -6,7 +6,6 @@ import functools
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from asgiref.sync import sync_to_async
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from drf_spectacular.utils import extend_schema
 from rest_framework.renderers import JSONRenderer
@@ -30,6 +29,7 @@ from inference.openai_api.submission import Call, submit
 from llamagpu.http.database import release_connections
 from llamagpu.http.openai_errors import render_openai_exception
 from llamagpu.http.permissions import INFER, READ_MODELS, LimitGroup
+from llamagpu.http.request_threads import in_busy_threads
 
 Finish = Callable[[HttpRequest], Awaitable[HttpResponseBase]]
 
@@ -142,7 +142,7 @@ def awaiting(view: Callable[..., HttpResponseBase]) -> Callable[..., Any]:
 
     So a waiting caller costs no thread and no database connection, and one that hangs up is noticed.
     """
-    run = sync_to_async(view, thread_sensitive=True)
+    run = in_busy_threads(view)
 
     @functools.wraps(view)
     async def serve(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:

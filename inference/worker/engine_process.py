@@ -63,7 +63,7 @@ _SEND_TIMEOUT = 10
 _STDERR = 2
 
 #: Starts an engine; the number of the inherited socket follows.
-ENGINE_COMMAND = (sys.executable, "-m", "inference.engine.process", "--channel-fd")
+ENGINE_COMMAND: Sequence[str] = (sys.executable, "-m", "inference.engine.process", "--channel-fd")
 
 
 class EngineDiedError(Exception):

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 import redis
-from django.db import Error, connections
+from django.db import Error
 from django.utils import timezone
 
 from inference.admission import queue_length
@@ -31,6 +31,7 @@ from inference.states import JobState
 from inference.stream import JobKeys, last_event
 from inference.worker.generation import MAX_ATTEMPTS
 from inference.worker.reader_watch import FORSAKEN, ReaderWatch
+from llamagpu.http.database import keep_connections, release_connections
 from llamagpu.lib.error_codes import ErrorCode
 from llamagpu.lib.redis_client import SyncRedis
 
@@ -69,13 +70,14 @@ class Reaper:
         self._thread.join(timeout)
 
     def _run(self) -> None:
+        keep_connections()
         while not self._stop.wait(_INTERVAL):
             try:
                 self.sweep()
             except (redis.RedisError, Error, BrokerUnavailableError) as error:
                 logger.warning("the reaper will try again: %s", error)
             finally:
-                connections.close_all()
+                release_connections()
 
     def sweep(self) -> int:
         """One look at every live job; how many were taken over, rung for or ended.

@@ -16,6 +16,7 @@ from django.db import Error, connections
 
 from inference.services.attempts import JobStart, start_jobs
 from inference.services.settlement import Settlement, settle_jobs
+from llamagpu.http.database import keep_connections, release_connections
 from llamagpu.lib.batch_queue import BatchQueue
 
 logger = logging.getLogger(__name__)
@@ -59,6 +60,7 @@ class Recorder:
         self._queue.close(timeout)
 
     def _record(self, batch: list[JobStart | Ending]) -> None:
+        keep_connections()
         endings = [item for item in batch if isinstance(item, Ending)]
         try:
             self._write(
@@ -66,7 +68,7 @@ class Recorder:
                 [ending.settlement for ending in endings],
             )
         finally:
-            connections.close_all()
+            release_connections()
         for ending in endings:
             ending.then()
 

@@ -35,8 +35,10 @@ def counting_server(folder: Path, settings: Any) -> Iterator[subprocess.Popen[by
         while obstacle := server.obstacle():
             assert time.monotonic() < deadline, obstacle
             time.sleep(0.02)
-        cache = settings.CACHES["default"]
-        settings.CACHES = {"default": {**cache, "LOCATION": f"unix://{folder / 'counters.sock'}"}}
+        location = f"unix://{folder / 'counters.sock'}"
+        settings.CACHES = {
+            name: {**cache, "LOCATION": location} for name, cache in settings.CACHES.items()
+        }
         yield process
     finally:
         process.terminate()

@@ -152,7 +152,7 @@ async def _one_stream(stack: OwnStack, work: Work, number: int) -> tuple[list[fl
 
 def _moments_in(piece: bytes) -> list[int]:
     """The tokens of a piece of a stream: each is the moment when the engine sent it."""
-    moments = []
+    moments: list[int] = []
     for line in piece.split(b"\n"):
         head, _, rest = line.partition(b'"token": "')
         if head.startswith(b"data:") and rest:

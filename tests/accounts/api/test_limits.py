@@ -91,8 +91,9 @@ def test_a_key_sees_its_own_limits_too(member: Caller, redis_client: Any) -> Non
 
 def test_without_redis_limits_are_shown_and_counts_unknown(member: Caller, settings: Any) -> None:
     settings.REDIS_URL = "unix:///nowhere/at/all.sock"
-    cache = settings.CACHES["default"]
-    settings.CACHES = {"default": {**cache, "LOCATION": settings.REDIS_URL}}
+    settings.CACHES = {
+        name: {**cache, "LOCATION": settings.REDIS_URL} for name, cache in settings.CACHES.items()
+    }
     set_limits(actor=None, subject="user:the-user", tokens_per_minute=500)
     found = own(member)
     for name in ("system_per_minute", "tokens_per_minute"):
