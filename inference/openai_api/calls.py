@@ -18,11 +18,13 @@ from inference.openai_api.message_fields import message_of
 from inference.openai_api.response_fields import ResponseSerializer
 from inference.openai_api.response_shape import ResponseAnswer
 from inference.openai_api.serializers import ChatSerializer, CompletionSerializer
-from inference.openai_api.submission import Call, servable_model
+from inference.openai_api.stored_responses import conversation_of, find_response
+from inference.openai_api.submission import Call, about, servable_model
 from inference.openai_api.tool_fields import tool_use_of
 from inference.prompts import tokenizer_of
-from inference.protocol import Prompt, SamplingParams
+from inference.protocol import ChatMessage, Prompt, SamplingParams
 from inference.tokenizer import PromptError
+from llamagpu.http.errors import AppError
 
 
 def read_chat(request: Request) -> tuple[Call, ChatShape]:
@@ -55,11 +57,14 @@ def read_completion(request: Request) -> tuple[Call, CompletionShape]:
     return call, CompletionShape(model.slug, echoes, body.params.n, include_usage=usage)
 
 
-def read_response(request: Request) -> tuple[Call, ResponseAnswer]:
-    """Raises ValidationError and AppError, before any write."""
+def read_response(request: Request, *, may_store: bool = False) -> tuple[Call, ResponseAnswer]:
+    """Raises ValidationError and AppError, before any write. `may_store`: the caller stores answers."""
     body = ResponseSerializer(data=request.data)
     body.is_valid(raise_exception=True)
     fields = body.validated_data
+    if fields["store"] and not may_store:
+        raise problem("store", "Answers in a batch are not stored: leave it out or give false.")
+    fields["store"] = may_store if fields["store"] is None else fields["store"]
     model = servable_model(request, fields["model"])
     tools = ResponseSerializer.tool_fields(fields)
     use = tool_use_of(tools, knows_tools=_knows_tools(model) if "tools" in tools else False)
@@ -68,7 +73,7 @@ def read_response(request: Request) -> tuple[Call, ResponseAnswer]:
         top_p=fields["top_p"],
         grammar=use.grammar or grammar_of(body.response_format),
     )
-    prompt = Prompt(messages=body.messages, tools=use.tools)
+    prompt = Prompt(messages=body.messages_after(_earlier(request, fields)), tools=use.tools)
     limit = fields["max_output_tokens"]
     call = Call(
         model, (prompt,), params, limit, fields["stream"], fields["user"], prompt_field="input"
@@ -88,6 +93,17 @@ def read_embedding(request: Request) -> tuple[Call, EmbeddingAnswer]:
     return call, EmbeddingAnswer(model.slug, is_base64=fields["encoding_format"] == "base64")
 
 
+def _earlier(request: Request, fields: dict[str, Any]) -> tuple[ChatMessage, ...]:
+    """The conversation that a call goes on from."""
+    name = fields.get("previous_response_id")
+    if name is None:
+        return ()
+    try:
+        return conversation_of(find_response(request.user, request.auth, name))
+    except AppError as error:
+        raise about("previous_response_id", error) from error
+
+
 def _settings_of(data: Any, model: Model, fields: dict[str, Any]) -> dict[str, Any]:
     """What an answer repeats of its call, in the caller's own words."""
     return {
@@ -100,10 +116,14 @@ def _settings_of(data: Any, model: Model, fields: dict[str, Any]) -> dict[str, A
         "tools": data.get("tools") or [],
         "tool_choice": data.get("tool_choice") or "auto",
         "user": fields["user"] or None,
+        "store": fields["store"],
+        "previous_response_id": fields.get("previous_response_id"),
     }
 
 
 def _knows_tools(model: Model) -> bool:
+    if model.is_remote:
+        return "tools" in model.upstream.capabilities
     tokenizer = tokenizer_of(model)
     return tokenizer is not None and tokenizer.knows_tools
 

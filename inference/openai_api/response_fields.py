@@ -1,7 +1,8 @@
-"""Stage 2/7 of `/v1/responses`: its body. Answers are not stored, so nothing refers to earlier ones."""
+"""Stage 2/7 of `/v1/responses`: its body."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from drf_spectacular.utils import extend_schema_field
@@ -9,6 +10,7 @@ from rest_framework import serializers
 
 from inference.api.sampling_fields import JsonObjectField, JsonSchemaSerializer
 from inference.openai_api.fields import NullsLeftOut, check_size, problem
+from inference.openai_api.message_fields import MAX_MESSAGES
 from inference.openai_api.response_items import InputField
 from inference.openai_api.tool_fields import check_tools
 from inference.protocol import ChatMessage
@@ -83,7 +85,9 @@ class ResponseSerializer(NullsLeftOut, StrictSerializer):
     temperature = NumberField(default=1.0, min_value=0.0, max_value=2.0)
     top_p = NumberField(default=1.0, min_value=0.0, max_value=1.0)
     stream = FlagField(default=False)
-    store = FlagField(default=False)
+    # Not given: wherever answers are stored at all.
+    store = FlagField(default=None)
+    previous_response_id = TextField(required=False, max_length=64)
     text = TextOptionsSerializer(required=False)
     tools = FlatToolSerializer(many=True, required=False)
     tool_choice = FlatToolChoiceField(required=False)
@@ -100,15 +104,8 @@ class ResponseSerializer(NullsLeftOut, StrictSerializer):
             raise serializers.ValidationError("Must be over 0.")
         return value
 
-    def validate_store(self, value: bool) -> bool:
-        if value:
-            raise serializers.ValidationError("Answers are not stored: leave it out or give false.")
-        return value
-
     def validate_input(self, value: list[ChatMessage]) -> list[ChatMessage]:
-        texts = [turn.content for turn in value]
-        texts += [call.arguments for turn in value for call in turn.tool_calls]
-        check_size(sum(map(len, texts)))
+        check_size(_size_of(value))
         return value
 
     def validate_instructions(self, value: str) -> str:
@@ -132,13 +129,18 @@ class ResponseSerializer(NullsLeftOut, StrictSerializer):
             fields["tool_choice"] = attrs["tool_choice"]
         return fields
 
-    @property
-    def messages(self) -> tuple[ChatMessage, ...]:
+    def messages_after(self, earlier: tuple[ChatMessage, ...]) -> tuple[ChatMessage, ...]:
+        """Instructions, the turns of earlier responses, and the input. Raises ValidationError."""
         fields = self.validated_data
         first = (
             [ChatMessage("system", fields["instructions"])] if fields.get("instructions") else []
         )
-        return (*first, *fields["input"])
+        messages = (*first, *earlier, *fields["input"])
+        if earlier and (
+            len(messages) > MAX_MESSAGES or _size_of(messages) > current().max_input_chars
+        ):
+            raise problem("previous_response_id", "The conversation has become too long.")
+        return messages
 
     @property
     def response_format(self) -> dict[str, Any] | None:
@@ -147,6 +149,14 @@ class ResponseSerializer(NullsLeftOut, StrictSerializer):
         if form is None or form["type"] != "json_schema":
             return form
         return {"type": "json_schema", "json_schema": {"schema": form["schema"]}}
+
+
+def _size_of(messages: Iterable[ChatMessage]) -> int:
+    """How much text they hold."""
+    return sum(
+        len(turn.content) + sum(len(call.arguments) for call in turn.tool_calls)
+        for turn in messages
+    )
 
 
 def _as_chat_tool(tool: dict[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,11 +11,12 @@ from inference.openai_api.events import SentAnswer
 from inference.openai_api.shape import Answer, Writer
 from inference.openai_api.submission import Submitted
 from inference.openai_api.tool_fields import ToolUse
-from inference.openai_api.tool_parsing import Piece, PieceReader
+from inference.openai_api.tool_parsing import Piece, PieceReader, repeated_call_ids
 from inference.protocol import (
     DoneEvent,
     ErrorEvent,
     FinishReason,
+    GenerationJob,
     RestartEvent,
     StreamEvent,
     TokenEvent,
@@ -32,12 +32,12 @@ class ResponseAnswer(Answer):
 
     def __init__(self, settings: dict[str, Any], use: ToolUse) -> None:
         """`settings` are the fields of the call that its answer repeats."""
-        self._settings = settings
+        self.settings = settings
         self.use = use
 
     def body(self, submitted: Submitted, ended: Sequence[DoneEvent]) -> dict[str, Any]:
         (done,) = ended
-        items = ItemBuilder(self.use)
+        items = ItemBuilder(self.use, _hex_of(submitted.jobs[0]))
         items.feed(done.text)
         items.finish()
         return self.response(submitted, [item.whole() for item in items.items], done)
@@ -53,7 +53,7 @@ class ResponseAnswer(Answer):
         is_cut = done is not None and done.finish_reason is FinishReason.LENGTH
         status = "in_progress" if done is None else "incomplete" if is_cut else "completed"
         return {
-            "id": f"resp_{job.job_id.replace('-', '')}",
+            "id": f"resp_{_hex_of(job)}",
             "object": "response",
             "created_at": int(job.created_unix),
             "status": status,
@@ -66,7 +66,7 @@ class ResponseAnswer(Answer):
             "parallel_tool_calls": True,
             "truncation": "disabled",
             "metadata": {},
-            **self._settings,
+            **self.settings,
         }
 
 
@@ -106,8 +106,10 @@ class Item:
 class ItemBuilder:
     """Gathers the pieces of an answer into items."""
 
-    def __init__(self, use: ToolUse) -> None:
-        self._reader = PieceReader(use)
+    def __init__(self, use: ToolUse, seed: str) -> None:
+        """Ids of items and calls follow from `seed`: an answer has the same ones whenever it is told."""
+        self._seed = seed
+        self._reader = PieceReader(use, repeated_call_ids(seed))
         self.items: list[Item] = []
 
     def feed(self, text: str) -> list[tuple[Item, str]]:
@@ -134,7 +136,8 @@ class ItemBuilder:
         return last, text
 
     def _open(self, kind: str, **fields: str) -> Item:
-        item = Item(f"{kind}_{secrets.token_hex(12)}", len(self.items), **fields)
+        number = len(self.items)
+        item = Item(f"{kind}_{self._seed}{number:04x}", number, **fields)
         self.items.append(item)
         return item
 
@@ -143,7 +146,7 @@ class _EventWriter:
     def __init__(self, submitted: Submitted, answer: ResponseAnswer) -> None:
         self._submitted = submitted
         self._answer = answer
-        self._items = ItemBuilder(answer.use)
+        self._items = ItemBuilder(answer.use, _hex_of(submitted.jobs[0]))
         self._sent = SentAnswer()
         self._number = 0
         self._open: Item | None = None
@@ -234,6 +237,10 @@ class _EventWriter:
         data = {"type": kind, "sequence_number": self._number, **fields}
         self._number += 1
         return f"event: {kind}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n"
+
+
+def _hex_of(job: GenerationJob) -> str:
+    return job.job_id.replace("-", "")
 
 
 def _place(item: Item) -> dict[str, Any]:

@@ -98,7 +98,7 @@ _RESPONSE = record(
     id=_TEXT,
     object=one_of("response"),
     created_at=_WHOLE,
-    status=one_of("in_progress", "completed", "incomplete", "failed", "cancelled"),
+    status=one_of("queued", "in_progress", "completed", "incomplete", "failed", "cancelled"),
     model=_TEXT,
     error=or_null(record(code=_TEXT, message=_TEXT)),
     incomplete_details=or_null(record(reason=_TEXT)),
@@ -206,6 +206,31 @@ _RESPONSE_EXAMPLE = {
 }  # fmt: skip
 RESPONSE = _call(_RESPONSE, _RESPONSE_EXAMPLE, streams=True)
 STORED_RESPONSE = _call(_RESPONSE, _RESPONSE_EXAMPLE, streams=False)
+REMOVED_RESPONSE = _call(
+    record(id=_TEXT, object=one_of("response"), deleted={"type": "boolean"}),
+    {"id": "resp_3f1d", "object": "response", "deleted": True},
+    streams=False,
+)
+INPUT_ITEMS = _call(
+    record(
+        object=one_of("list"),
+        data=list_of(_OBJECT),
+        first_id=or_null(_TEXT),
+        last_id=or_null(_TEXT),
+        has_more={"type": "boolean"},
+    ),
+    {
+        "object": "list",
+        "data": [
+            {
+                "id": "in_3f1d0000", "type": "message", "role": "user", "status": "completed",
+                "content": [{"type": "input_text", "text": "What is the capital of France?"}],
+            }
+        ],
+        "first_id": "in_3f1d0000", "last_id": "in_3f1d0000", "has_more": False,
+    },
+    streams=False,
+)  # fmt: skip
 _MODEL_EXAMPLE = {
     "id": "smollm2-135m-instruct", "object": "model", "created": 1790000000, "owned_by": "llamagpu",
 }  # fmt: skip

@@ -8,11 +8,14 @@ the name of an offered function stays text.
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import json
 import re
 import secrets
 import string
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from dataclasses import replace
 from typing import Any
 
 from inference.openai_api.tool_fields import ToolMode, ToolUse
@@ -20,23 +23,37 @@ from inference.protocol import ToolCall
 
 _OPEN, _CLOSE = "<tool_call>", "</tool_call>"
 _ALPHABET = string.ascii_letters + string.digits
+_ID_LENGTH = 9
 # The head of a call that a grammar has led: everything behind it is the arguments and a brace.
 _HEAD = re.compile(r'\s*\{\s*"name"\s*:\s*"([a-zA-Z0-9_-]+)"\s*,\s*"arguments"\s*:\s*')
 
+NewId = Callable[[], str]
 #: Text, or a call: `arguments` of the same id that come again are to be appended.
 Piece = str | ToolCall
 
 
 def new_call_id() -> str:
     """Nine letters and digits: some templates accept no other form."""
-    return "".join(secrets.choice(_ALPHABET) for _ in range(9))
+    return "".join(secrets.choice(_ALPHABET) for _ in range(_ID_LENGTH))
+
+
+def repeated_call_ids(seed: str) -> NewId:
+    """Gives ids of that form which are the same for the same seed, however often it is begun."""
+    numbers = itertools.count()
+
+    def new_id() -> str:
+        digest = hashlib.sha256(f"{seed} {next(numbers)}".encode()).digest()
+        return "".join(_ALPHABET[byte % len(_ALPHABET)] for byte in digest[:_ID_LENGTH])
+
+    return new_id
 
 
 class PieceReader:
     """Turns one answer's text into pieces, as it comes. `num_calls` counts the calls so far."""
 
-    def __init__(self, use: ToolUse) -> None:
+    def __init__(self, use: ToolUse, new_id: NewId = new_call_id) -> None:
         self._use = use
+        self._new_id = new_id
         self._held = ""
         self._call_id = ""
         self._is_json: bool | None = None
@@ -61,7 +78,7 @@ class PieceReader:
             return self._finish_any(held)
         if self._use.mode is not ToolMode.FREE:
             return []
-        if self._is_json and (calls := calls_of_json(held, self._use.names)):
+        if self._is_json and (calls := self._calls_of(held)):
             self.num_calls += len(calls)
             return list(calls)
         return _text(held.lstrip() if self._is_behind_call else held)
@@ -69,7 +86,7 @@ class PieceReader:
     def _feed_arguments(self, text: str) -> list[Piece]:
         is_first = not self._call_id
         if is_first:
-            self._call_id = new_call_id()
+            self._call_id = self._new_id()
             self.num_calls = 1
         name = self._use.names[0]
         return [ToolCall(self._call_id, name, text)] if text or is_first else []
@@ -83,7 +100,7 @@ class PieceReader:
         if calls_of_json(held, self._use.names):
             rest = rest.rstrip()[:-1].rstrip()
         self.num_calls += 1
-        return [ToolCall(new_call_id(), head[1], rest)]
+        return [ToolCall(self._new_id(), head[1], rest)]
 
     def _read_free(self) -> list[Piece]:
         if self._is_json is None:
@@ -110,12 +127,16 @@ class PieceReader:
                 return pieces + self._say(len(self._held[:begun].rstrip()))
             end += len(_CLOSE)
             body = self._held[at + len(_OPEN) : end - len(_CLOSE)]
-            if calls := calls_of_json(body, self._use.names):
+            if calls := self._calls_of(body):
                 pieces += [*_text(self._held[:at].rstrip()), *calls]
                 self.num_calls += len(calls)
                 self._held, self._is_behind_call = self._held[end:], True
             else:
                 pieces += self._say(end)
+
+    def _calls_of(self, text: str) -> list[ToolCall]:
+        calls = calls_of_json(text, self._use.names)
+        return [replace(call, id=self._new_id()) for call in calls]
 
     def _say(self, length: int) -> list[Piece]:
         """That much of what is held."""

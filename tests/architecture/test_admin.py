@@ -24,6 +24,7 @@ WITHOUT_PAGE = {
     "idempotentcall",
     "jobattempt",
     "linejob",
+    "storedresponse",
 }
 # What nobody but the owner of a job reads.
 SECRET_FIELDS = {"prompt", "output", "params", "digest", "password", "key", "sealed_key"}
