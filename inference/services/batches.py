@@ -27,6 +27,7 @@ from inference.models import Batch, BatchItem, InferenceJob, Model
 from inference.presence import WorkerReport
 from inference.protocol import ErrorEvent, Prompt, SamplingParams
 from inference.routing import queue_for
+from inference.services.answers import storable_text
 from inference.services.settlement import published_usage, settle_jobs, settlement_of
 from inference.services.submission import PromptTokens, seconds_since
 from inference.stream import JobKeys
@@ -170,7 +171,7 @@ def _item_of(batch: Batch, place: int, entry: Entry, job: InferenceJob | None) -
     item = BatchItem(batch=batch, position=place, custom_id=entry.custom_id, job=job)
     if isinstance(entry.outcome, AppError):
         item.error_code = str(entry.outcome.code)
-        item.error_message = entry.outcome.message[:_MAX_ERROR_LENGTH]
+        item.error_message = storable_text(entry.outcome.message[:_MAX_ERROR_LENGTH])
     return item
 
 

@@ -149,7 +149,7 @@ def settle_jobs(settlements: Sequence[Settlement]) -> list[str]:
             answer=item.answer,
             finish_reason=item.finish_reason,
             error_code=item.error_code or "",
-            error_message=item.error_message[:_MAX_ERROR_LENGTH],
+            error_message=storable_text(item.error_message[:_MAX_ERROR_LENGTH]),
             backend=item.backend,
             retention=str(policy),
             content_until=kept_until(policy, item.finished_at),

@@ -13,6 +13,7 @@ from inference.models import InferenceJob
 from inference.protocol import (
     Choice,
     DoneEvent,
+    ErrorEvent,
     FinishReason,
     Prompt,
     SamplingParams,
@@ -22,6 +23,7 @@ from inference.protocol import (
 )
 from inference.services.answers import done_event_of
 from inference.services.settlement import settle_jobs, settlement_of
+from llamagpu.lib.error_codes import ErrorCode
 from tests.conftest import Caller
 
 
@@ -95,3 +97,9 @@ def test_what_no_database_holds_does_not_stop_a_settlement(row: InferenceJob) ->
     assert back.choices[0].text == "a\ufffdb"
     assert back.logprobs is not None
     assert math.isfinite(back.logprobs[0].logprob)
+
+
+def test_an_error_that_repeats_a_nul_ends_the_job_too(row: InferenceJob) -> None:
+    error = ErrorEvent(ErrorCode.INVALID_INPUT, "invalid regex (\x00")
+    assert settle_jobs([settlement_of(str(row.pk), 1, error)])
+    assert InferenceJob.objects.get().error_message == "invalid regex (\ufffd"
