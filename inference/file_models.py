@@ -51,6 +51,9 @@ class FileBatch(models.Model):
         "accounts.ApiKey", null=True, on_delete=models.SET_NULL, related_name="+"
     )
     is_by_key = models.BooleanField(help_text="asked for with a key: it ends with that key")
+    call = models.OneToOneField(
+        "inference.IdempotentCall", null=True, on_delete=models.SET_NULL, related_name="file_batch"
+    )
     request_id = models.CharField(max_length=64)
     endpoint = models.CharField(max_length=64)
     # Not checked by the database: a file may be deleted, and its batch still tells its id.

@@ -10,6 +10,7 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from inference.api.call_keys import made_once
 from inference.batch_bell import ring_batch
 from inference.dispatch import BrokerUnavailableError
 from inference.models import FileBatch
@@ -24,6 +25,8 @@ from inference.openai_api.batch_fields import (
 from inference.openai_api.file_fields import LIST_SCHEMA, check_parameters, find_file, list_page
 from inference.openai_api.views import OpenAIView
 from inference.services.file_batches import BatchCall, cancel_batch, create_batch
+from inference.services.idempotency import CallKey, find_made
+from llamagpu.http import idempotency
 from llamagpu.http.errors import request_id_of
 from llamagpu.http.permissions import INFER_BATCH, LimitGroup
 from llamagpu.lib.redis_client import sync_client
@@ -37,6 +40,7 @@ class BatchesView(OpenAIView):
     """GET and POST /v1/batches"""
 
     access = INFER_BATCH
+    takes_idempotency_key = True
 
     @property
     def limit_group(self) -> LimitGroup:
@@ -44,6 +48,7 @@ class BatchesView(OpenAIView):
 
     @extend_schema(
         operation_id="create_file_batch",
+        parameters=[idempotency.PARAMETER],
         request=BatchRequestSerializer,
         responses=BatchObjectSerializer,
     )
@@ -51,8 +56,9 @@ class BatchesView(OpenAIView):
         body = BatchRequestSerializer(data=request.data)
         body.is_valid(raise_exception=True)
         fields = body.validated_data
-        batch = create_batch(
-            BatchCall(
+
+        def make(key: CallKey | None) -> FileBatch:
+            call = BatchCall(
                 owner=request.user,
                 api_key=request.auth,
                 input_file=find_file(request.user, fields["input_file_id"]),
@@ -60,7 +66,9 @@ class BatchesView(OpenAIView):
                 metadata=fields.get("metadata"),
                 request_id=request_id_of(request),
             )
-        )
+            return create_batch(call, key)
+
+        batch = made_once(request, lambda key: find_made(key, "file_batch"), make)
         _ring(batch)
         return Response(batch_fields(batch))
 

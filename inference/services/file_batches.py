@@ -21,6 +21,7 @@ from inference import file_store
 from inference.models import BatchLine, FileBatch, InferenceJob, StoredFile
 from inference.services.cancellation import cancel_left_job
 from inference.services.files import INPUT, OUTPUT, end_of_life
+from inference.services.idempotency import CallKey, use_key
 from inference.states import FILE_BATCH_TRANSITIONS, FileBatchState
 from llamagpu.http.errors import AppError
 from llamagpu.lib.error_codes import ErrorCode
@@ -48,12 +49,13 @@ class BatchCall:
 
 
 @transaction.atomic
-def create_batch(call: BatchCall) -> FileBatch:
-    """Write the row; whoever rings for it begins it.
+def create_batch(call: BatchCall, key: CallKey | None = None) -> FileBatch:
+    """Write the row, under the caller's key for this call where it has one; whoever rings begins it.
 
-    Raises AppError INVALID_INPUT for a file of another purpose, NOT_FOUND for one that has just been
-    deleted, CONFLICT for too many batches at once.
+    Raises KeyIsUsedError, and AppError INVALID_INPUT for a file of another purpose, NOT_FOUND for one
+    that has just been deleted, CONFLICT for too many batches at once.
     """
+    named = use_key(key)[0] if key else None
     if call.input_file.purpose != INPUT:
         raise AppError(
             ErrorCode.INVALID_INPUT, f"input_file_id: Must be a file of the purpose '{INPUT}'."
@@ -70,6 +72,7 @@ def create_batch(call: BatchCall) -> FileBatch:
         owner=call.owner,
         api_key=call.api_key,
         is_by_key=call.api_key is not None,
+        call=named,
         request_id=call.request_id,
         endpoint=call.endpoint,
         input_file=call.input_file,
