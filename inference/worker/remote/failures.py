@@ -24,6 +24,12 @@ _CONTEXT = re.compile(
     r"maximum context length|context[ _](?:length|size|window)|max_model_len", re.IGNORECASE
 )
 
+_TOO_LONG = (
+    "The prompt and max_tokens together are longer than the upstream's context. Shorten the text or "
+    "lower max_tokens."
+)
+_NO_REASON = "The upstream refused the request and gave no reason."
+
 
 @dataclass(eq=False)
 class RemoteFailure(Exception):
@@ -106,12 +112,11 @@ _OTHERS = {
 def refusal(body: bytes, load: RemoteLoad) -> RemoteFailure:
     """The upstream's own reason for refusing a request."""
     reason = shown(_message_in(body), load)
-    message = f"The upstream refused the request: {reason}" if reason else (
-        "The upstream refused the request and gave no reason."
-    )  # fmt: skip
-    is_length = "context_length_exceeded" in _text(body) or _CONTEXT.search(reason)
-    code = ErrorCode.CONTEXT_LENGTH_EXCEEDED if is_length else ErrorCode.INVALID_INPUT
-    return RemoteFailure(code, message)
+    if "context_length_exceeded" in _text(body) or _CONTEXT.search(reason):
+        # In words of ours: what is said of a length is read by others than the owner too.
+        return RemoteFailure(ErrorCode.CONTEXT_LENGTH_EXCEEDED, _TOO_LONG)
+    message = f"The upstream refused the request: {reason}" if reason else _NO_REASON
+    return RemoteFailure(ErrorCode.INVALID_INPUT, message)
 
 
 def shown(text: str, load: RemoteLoad) -> str:
