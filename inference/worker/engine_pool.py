@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import psutil
@@ -19,6 +19,7 @@ from inference.worker.engine_process import (
     EngineLoadError,
     EngineProcess,
 )
+from inference.worker.eviction import Eviction, RoomKeeper
 from inference.worker.memory_share import grant
 from inference.worker.remote.engine import Engine, RemoteEngine
 from inference.worker.remote.target import RemoteLoad
@@ -31,6 +32,9 @@ logger = logging.getLogger(__name__)
 LOAD_TIMEOUT = 600.0
 _DEATH_POLL = 0.1
 _START_RETRY = 5.0
+_ROOM_POLL = 0.2
+# An engine that goes for another one has no requests: it only has to end.
+_EVICTION_DRAIN = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +48,8 @@ class LoadOrder:
 class EnginePool:
     """`order_for(slug)` says what to load for a model; it raises EngineLoadError for an unknown one.
 
-    All engines together may hold `memory_limit` bytes of host memory.
+    All engines together may hold `memory_limit` bytes of host memory. Where that is not enough for one
+    more, those that nobody uses go, and `on_evict` is told, in a thread of its own.
     """
 
     def __init__(
@@ -52,12 +57,15 @@ class EnginePool:
         order_for: Callable[[str], LoadOrder],
         command: Sequence[str] = ENGINE_COMMAND,
         memory_limit: int | None = None,
+        on_evict: Callable[[Eviction], None] = lambda eviction: None,
     ) -> None:
         self._order_for = order_for
         self.memory_limit = memory_limit
         self._command = command
         self._seats: dict[str, Seat] = {}
         self._kept: set[str] = set()
+        self._room = RoomKeeper(memory_limit)
+        self._on_evict = on_evict
         self._freed: dict[str, Freed] = {}
         self._rejected: dict[str, str] = {}
         self._lock = threading.Lock()
@@ -76,6 +84,11 @@ class EnginePool:
         with self._lock:
             self._kept.discard(slug)
 
+    def protect(self, slugs: Iterable[str]) -> None:
+        """These models stay, however short memory is."""
+        with self._lock:
+            self._room.protected = frozenset(slugs)
+
     def get(self, slug: str, timeout: float = LOAD_TIMEOUT) -> Engine:
         """The engine of a model, ready. Raises EngineLoadError.
 
@@ -86,11 +99,16 @@ class EnginePool:
         while True:
             process = self._ensure(slug)
             try:
-                if process.is_leaving:
+                if process is None or process.is_leaving:
                     raise EngineDiedError(slug)
                 process.wait_ready(max(0.0, give_up_at - time.monotonic()))
                 process.touch()
                 return process
+            except EngineLoadError as error:
+                if error.code is not ErrorCode.INSUFFICIENT_MEMORY:
+                    raise
+                if not self._evict_one_more(slug, process):
+                    raise self._with_holders(slug, error) from error
             except EngineDiedError as error:
                 if time.monotonic() >= give_up_at:
                     message = f"The engine of '{slug}' went away and is not back in time."
@@ -169,20 +187,32 @@ class EnginePool:
         with self._lock:
             return [seat.process for seat in self._seats.values()]
 
-    def _ensure(self, slug: str) -> Engine:
-        """The process of a model, started anew where the last one has died. Does not wait for it."""
+    def _ensure(self, slug: str) -> Engine | None:
+        """The process of a model, started anew where the last one has died. Does not wait for it.
+
+        None while other engines end to make room for it.
+        """
         with self._lock:
             if self._is_closed:
                 raise EngineLoadError(ErrorCode.NO_WORKER, "The worker is shutting down.")
             seat = self._seats.get(slug)
             if seat and (seat.process.is_leaving or seat.process.state is not ModelState.FAILED):
                 return seat.process
-            if seat and time.monotonic() < seat.retry_at:
-                return (
-                    seat.process
-                )  # failed lately: its error is the answer until the pause is over
+            self._room.favoured = frozenset(self._kept)
+            if self._room.is_waiting(slug, self._seats):
+                return None
+            has_room = self._room.has_waited(slug)
+            if not has_room and self._evict(slug, self._room.one_more(slug, self._seats)):
+                return None
+            if seat and not has_room and time.monotonic() < seat.retry_at:
+                # Failed lately: its error is the answer until the pause is over.
+                return seat.process
             others = [seat.process for name, seat in self._seats.items() if name != slug]
             order = self._order_for(slug)
+            going = None if has_room else self._room.make_room(slug, order.load, self._seats)
+            if going is not None:
+                self._evict(slug, going)
+                return None
             process = self._begin(slug, order.load, others)
             if seat is None:
                 self._seats[slug] = Seat(process, order.generation)
@@ -191,19 +221,65 @@ class EnginePool:
                 seat.restarts += 1
             return process
 
+    def _evict(self, slug: str, going: Sequence[str]) -> bool:
+        """Have these engines go for `slug`; whether there were any. The lock is held."""
+        for name in going:
+            seat = self._seats[name]
+            eviction = Eviction(name, seat.generation, seat.process.idle_for, slug)
+            seat.process.is_leaving = True
+            self._kept.discard(name)
+            threading.Thread(
+                target=self._make_go, args=(seat, eviction), name=f"evict-{name}", daemon=True
+            ).start()
+        return bool(going)
+
+    def _evict_one_more(self, slug: str, failed: Engine | None) -> bool:
+        """Whether it is worth to ask for another engine after `failed` has found too little memory."""
+        with self._lock:
+            seat = self._seats.get(slug)
+            if seat is None or seat.process is not failed or self._is_closed:
+                return not self._is_closed
+            if self._room.is_waiting(slug, self._seats):
+                return True
+            return self._evict(slug, self._room.one_more(slug, self._seats))
+
+    def _make_go(self, seat: Seat, eviction: Eviction) -> None:
+        logger.warning(
+            "'%s' is unloaded, unused for %.0f s, to make room for '%s'",
+            eviction.slug,
+            eviction.idle_for,
+            eviction.made_room_for,
+        )
+        try:
+            self._on_evict(eviction)
+        finally:
+            why = (
+                f"unloaded after {eviction.idle_for:.0f} s without a request, "
+                f"to make room for '{eviction.made_room_for}'"
+            )
+            self._leave(eviction.slug, seat, _EVICTION_DRAIN, eviction.generation, why)
+
+    def _with_holders(self, slug: str, error: EngineLoadError) -> EngineLoadError:
+        with self._lock:
+            said = self._room.explain(slug, self._seats)
+        message = f"{str(error).rstrip('.')}. {said}" if said else str(error)
+        return EngineLoadError(error.code, message)
+
     def _begin(self, slug: str, load: Load | RemoteLoad, others: Sequence[Engine]) -> Engine:
         if isinstance(load, RemoteLoad):
             return RemoteEngine(slug, load, self._note_exit)
         granted = grant(load, self.memory_limit, others)
         return EngineProcess(slug, granted, self._note_exit, self._command)
 
-    def _leave(self, slug: str, seat: Seat, drain_timeout: float, generation: int) -> None:
+    def _leave(
+        self, slug: str, seat: Seat, drain_timeout: float, generation: int, why: str = ""
+    ) -> None:
         """Ends one engine, in a thread of its own."""
         process = seat.process
 
         def note(num_bytes: int) -> None:
             with self._lock:
-                self._freed[slug] = Freed(generation, num_bytes)
+                self._freed[slug] = Freed(generation, num_bytes, why)
 
         _end(process, drain_timeout, note)
         process.wait_gone()
@@ -241,7 +317,8 @@ class EnginePool:
             if slug not in self._kept:
                 return
         try:
-            self._ensure(slug)
+            if self._ensure(slug) is None:
+                self._revive_after(_ROOM_POLL, slug)
         except EngineLoadError as error:
             if self._is_closed:
                 return
