@@ -9,6 +9,7 @@ from pathlib import Path
 from inference.benchmark.engines.base import MeasuredEngine, Setting
 from inference.benchmark.engines.llama_cpp import LlamaCppEngine
 from inference.benchmark.engines.openvino import OpenVinoEngine
+from inference.benchmark.engines.portal import PortalEngine
 from inference.benchmark.engines.transformers import TransformersEngine
 from inference.benchmark.engines.vllm import VllmEngine
 from inference.benchmark.report import OURS
@@ -21,6 +22,8 @@ PEERS: dict[str, Callable[[Setting], MeasuredEngine]] = {
     VllmEngine.name: VllmEngine,
     TransformersEngine.name: TransformersEngine,
 }
+#: Not a peer: our own portal around our own engine, for what its stages and its HTTP take away.
+PORTAL = PortalEngine.name
 PARTS = ("compare", "scale", "load", "memory")
 
 
@@ -30,9 +33,10 @@ def add_arguments(parser: argparse.ArgumentParser, config: LlamaConfig) -> None:
     parser.set_defaults(engine_cache_dir=config.cache_dir)
     parser.add_argument(
         "--engines",
-        type=_names((OURS, *PEERS)),
+        type=_names((OURS, *PEERS, PORTAL)),
         default=(OURS, *PEERS),
-        help=f"which to compare; ours always runs (default: all of {OURS},{','.join(PEERS)})",
+        help=f"which to compare; ours always runs (default: all of {OURS},{','.join(PEERS)}); "
+        f"'{PORTAL}' is our engine again, behind the whole portal",
     )
     parser.add_argument(
         "--parts", type=_names(PARTS), default=PARTS, help=f"default: all of {','.join(PARTS)}"
@@ -72,7 +76,8 @@ def add_arguments(parser: argparse.ArgumentParser, config: LlamaConfig) -> None:
 
 def make_peers(names: tuple[str, ...], setting: Setting) -> list[MeasuredEngine]:
     """The peers among `names`, in the order of the table."""
-    return [make(setting) for name, make in PEERS.items() if name in names]
+    known = {**PEERS, PORTAL: PortalEngine}
+    return [make(setting) for name, make in known.items() if name in names]
 
 
 def _names(known: tuple[str, ...]) -> Callable[[str], tuple[str, ...]]:

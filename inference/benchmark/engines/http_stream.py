@@ -21,12 +21,20 @@ _END = b"[DONE]"
 class HttpStreamClient:
     """Posts requests and counts tokens.
 
-    `count_tokens` says how many one event of the peer holds, where it has had so many before.
+    `count_tokens` says how many one event of the peer holds, where it has had so many before. `key` is
+    for a server that wants one.
     """
 
     def __init__(
-        self, port: int, path: str, count_tokens: Callable[[dict[str, Any], int], int]
+        self,
+        port: int,
+        path: str,
+        count_tokens: Callable[[dict[str, Any], int], int],
+        key: str = "",
     ) -> None:
+        self._headers = {"Content-Type": "application/json"}
+        if key:
+            self._headers["Authorization"] = f"Bearer {key}"
         self._port = port
         self._path = path
         self._count_tokens = count_tokens
@@ -42,9 +50,7 @@ class HttpStreamClient:
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=_TIMEOUT)
         try:
             sent = time.perf_counter() - started
-            connection.request(
-                "POST", self._path, body, headers={"Content-Type": "application/json"}
-            )
+            connection.request("POST", self._path, body, headers=self._headers)
             response = connection.getresponse()
             if response.status != http.HTTPStatus.OK:
                 said = response.read(_LONGEST_ERROR).decode(errors="replace")

@@ -58,6 +58,10 @@ class MeasuredProcess:
         return self._popen.stdout
 
     @property
+    def pid(self) -> int:
+        return self._popen.pid
+
+    @property
     def is_alive(self) -> bool:
         return self._popen.poll() is None
 

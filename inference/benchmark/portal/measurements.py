@@ -121,33 +121,46 @@ async def _call_again_and_again(connection: Connection, calls: int) -> tuple[lis
 
 
 async def _streams(stack: OwnStack, work: Work) -> Figure:
-    """The time from the engine's sending of a token to its arrival at the client."""
+    """The time from the engine's sending of a token to its arrival at the client.
+
+    Only tokens count that were sent while all streams were open: before, the portal is busy with the
+    opening of the others.
+    """
     results = await asyncio.gather(
         *(_one_stream(stack, work, number) for number in range(work.streams))
     )
-    delays = [delay for found, _ in results for delay in found]
     errors = sum(1 for _, is_whole in results if not is_whole)
+    arrivals = [found for found, _ in results if found]
+    all_open = max((found[0][0] for found in arrivals), default=0)
+    first_end = min((found[-1][0] for found in arrivals), default=0)
+    delays = [
+        (arrived_at - sent_at) / _MILLION
+        for found in arrivals
+        for sent_at, arrived_at in found
+        if all_open <= sent_at <= first_end
+    ]
     return _figure(f"{work.streams} streams, a token's way", delays, errors)
 
 
-async def _one_stream(stack: OwnStack, work: Work, number: int) -> tuple[list[float], bool]:
+async def _one_stream(
+    stack: OwnStack, work: Work, number: int
+) -> tuple[list[tuple[int, int]], bool]:
+    """When each token was sent and when it arrived, in nanoseconds, and whether all came."""
     # They begin over one pause, as callers do, and not all in the same moment.
     await asyncio.sleep(number * work.pause_ms / 1000 / work.streams)
     connection = Connection(stack.port, stack.key)
     body = {**_BODY, "max_tokens": work.tokens, "seed": work.pause_ms, "timeout": 300}
-    delays: list[float] = []
-    num_tokens, is_whole = 0, False
+    moments: list[tuple[int, int]] = []
+    is_whole = False
     try:
         async for piece in connection.stream(_STREAM_PATH, body):
             now = time.monotonic_ns()
-            for sent_at in _moments_in(piece):
-                delays.append((now - sent_at) / _MILLION)
-                num_tokens += 1
+            moments.extend((sent_at, now) for sent_at in _moments_in(piece))
             is_whole = is_whole or b'"is_complete": true' in piece
     except (OSError, RuntimeError, asyncio.IncompleteReadError):
         is_whole = False
     await connection.close()
-    return delays, is_whole and num_tokens == work.tokens
+    return moments, is_whole and len(moments) == work.tokens
 
 
 def _moments_in(piece: bytes) -> list[int]:

@@ -17,8 +17,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from django.conf import settings
-
 from llamagpu.lib.lifeline import dies_with_parent
 from llamagpu.supervisor.valkey import EmbeddedValkey, find_server
 
@@ -55,7 +53,9 @@ class OwnStack:
 
 
 @contextmanager
-def own_stack(web_server: str, *, real_engine: bool = False) -> Iterator[OwnStack]:
+def own_stack(
+    web_server: str, model_root: Path, *, real_engine: bool = False
+) -> Iterator[OwnStack]:
     """Start everything, and end it afterwards. The rates of requests are lifted. Raises StackError."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="llamagpu-portal-")))
@@ -64,7 +64,7 @@ def own_stack(web_server: str, *, real_engine: bool = False) -> Iterator[OwnStac
             **os.environ,
             **_NO_LIMIT,
             "LLAMA_DATA_DIR": str(folder),
-            "LLAMA_MODEL_PATH": str(settings.LLAMA.model_path),
+            "LLAMA_MODEL_PATH": str(model_root),
             "LLAMA_PORT": str(port),
             "LLAMA_LOG_LEVEL": "warning",
             "REDIS_URL": f"unix://{folder}/valkey.sock",

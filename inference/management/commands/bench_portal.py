@@ -8,6 +8,7 @@ import sys
 from argparse import ArgumentParser
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from inference.benchmark.machine import describe_machine
@@ -39,7 +40,7 @@ class Command(BaseCommand):
         for server in options["server"]:
             self._tell(f"{server}: starting a stack")
             try:
-                with own_stack(server) as stack:
+                with own_stack(server, settings.LLAMA.model_path) as stack:
                     results.append(measure(stack, server, work, self._tell))
             except StackError as error:
                 raise CommandError(str(error)) from error

@@ -1,0 +1,96 @@
+"""Our engine behind our portal: what is left of its speed after all seven stages and HTTP."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from inference.benchmark.engines.base import (
+    Description,
+    EngineUnavailableError,
+    MeasuredEngine,
+    Say,
+    Setting,
+)
+from inference.benchmark.engines.http_stream import HttpStreamClient
+from inference.benchmark.engines.process import MeasuredProcess
+from inference.benchmark.figures import Trace
+from inference.tokenizer import Tokenizer
+from llamagpu.lib.version import VERSION
+
+_ROOT = Path(__file__).resolve().parents[3]
+
+
+class PortalEngine(MeasuredEngine):
+    """Valkey, database, worker, web server and the engine as they serve, streamed by /api/stream_infer."""
+
+    name = "portal"
+
+    def __init__(self, setting: Setting) -> None:
+        self._setting = setting
+        self._tokenizer = Tokenizer.load(setting.model_dir)
+
+    def prepare(self, say: Say) -> None:
+        """It is all here."""
+
+    def start(self, say: Say) -> Description:
+        say("starting the whole stack")
+        started = time.perf_counter()
+        self.process = MeasuredProcess(
+            [
+                *(sys.executable, "-m", "inference.benchmark.portal.serve_stack"),
+                str(self._setting.model_dir.parent),
+            ],
+            log_file=self._setting.cache_dir / "portal.log",
+            environment={**os.environ, "LLAMA_DEFAULT_MODEL": self._setting.model_dir.name},
+            with_pipes=True,
+            cwd=_ROOT,
+        )
+        line = self.process.stdout.readline()
+        if not line:
+            raise EngineUnavailableError(f"the portal ended: {self.process.last_words()}")
+        told = json.loads(line)
+        self._client = HttpStreamClient(told["port"], "/api/stream_infer", _count, told["key"])
+        load_time = time.perf_counter() - started
+        return Description(VERSION, "as ours", "HTTP, all stages", load_time)
+
+    def run(
+        self, prompts: Sequence[Sequence[int]], *, new_tokens: int, concurrency: int
+    ) -> list[Trace]:
+        bodies = [
+            {
+                "text": self._tokenizer.decode(prompt),
+                "max_tokens": new_tokens,
+                "temperature": 0,
+                "ignore_eos": True,
+            }
+            for prompt in prompts
+        ]
+        return self._client.run(bodies, concurrency)
+
+    def pause(self) -> None:
+        for process in self._family():
+            process.suspend()
+
+    def resume(self) -> None:
+        for process in self._family():
+            process.resume()
+
+    def _family(self) -> list[psutil.Process]:
+        """All of its processes: worker and engine lead groups of their own."""
+        if self.process is None:
+            return []
+        root = psutil.Process(self.process.pid)
+        return [*root.children(recursive=True), root]
+
+
+def _count(event: dict[str, Any], counted: int) -> int:
+    """An event of several tokens names the place of the last one."""
+    return int(event["position"]) + 1 - counted if "position" in event else 0

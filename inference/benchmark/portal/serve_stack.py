@@ -1,0 +1,26 @@
+"""A whole portal as one child of a benchmark: `python -m inference.benchmark.portal.serve_stack ROOT`.
+
+Prints a line `{"port": …, "key": …}` once it answers, and serves the models under ROOT until SIGTERM.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from pathlib import Path
+
+from inference.benchmark.portal.own_stack import own_stack
+
+
+def main(web_server: str, model_root: Path) -> None:
+    """Start, tell, wait."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    with own_stack(web_server, model_root, real_engine=True) as stack:
+        sys.stdout.write(f"{json.dumps({'port': stack.port, 'key': stack.key})}\n")
+        sys.stdout.flush()
+        signal.pause()
+
+
+if __name__ == "__main__":
+    main("daphne", Path(sys.argv[1]))
