@@ -28,9 +28,12 @@ from inference.worker.remote.network import ForbiddenAddressError
 from inference.worker.remote.target import RemoteLoad
 from llamagpu.lib.error_codes import ErrorCode
 
-#: How often a request is sent where the upstream fails; one that is only busy is asked till the deadline.
+#: How often a request is sent to an upstream that fails, and for how many seconds to one that is away; one
+#: that is only busy is asked till the deadline.
 MAX_TRIES = 3
+AWAY_PATIENCE = 15.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 15.0
+_LONGEST_PAUSE_AWAY = 2.0
 _MAX_ERROR_BYTES = 16 * 1024
 # A chunk around one token, without and for each of its alternatives; generous.
 _CHUNK_BYTES, _LOGPROB_BYTES = 2048, 512
@@ -74,7 +77,7 @@ class RemoteCall:
     async def run(self) -> Finished:
         question = question_of(self._request, self._load, self._limit)
         give_up_at = self._began + self._request.timeout
-        tries, pause = 0, _FIRST_PAUSE
+        patience = _Patience()
         while True:
             try:
                 return await self._ask(question)
@@ -84,12 +87,10 @@ class RemoteCall:
                     raise
                 question = question.without_bound()  # the answer may take what the prompt leaves
             except TryAgain as again:
-                tries += not again.is_busy
-                wait = max(pause, again.wait or 0.0)
-                if tries >= MAX_TRIES or time.monotonic() + wait >= give_up_at:
+                wait = patience.pause_after(again)
+                if wait is None or time.monotonic() + wait >= give_up_at:
                     raise again.failure from None
                 await asyncio.sleep(wait)
-                pause = min(pause * 2, _LONGEST_PAUSE)
 
     async def _ask(self, question: Question) -> Finished:
         content = msgspec.json.encode(question.body)
@@ -113,7 +114,7 @@ class RemoteCall:
             if self.is_receiving:
                 raise BrokenOffError from error
             self._note_doubt()
-            raise TryAgain(unreachable()) from error
+            raise unreachable() from error
 
     async def _follow(self, chunks: AsyncIterator[bytes], prompt_bytes: int) -> Finished:
         answer = self._answer = Answer(self._request, prompt_bytes)
@@ -150,7 +151,7 @@ class RemoteCall:
     def _error(self, error: object) -> Exception:
         failure = error_in_stream(error, self._load)
         if isinstance(failure, BrokenOffError) and not self.is_receiving:
-            return TryAgain(unreachable())
+            return unreachable()
         return failure
 
     def _most_bytes(self) -> int:
@@ -158,6 +159,31 @@ class RemoteCall:
         params = self._request.params
         per_token = _CHUNK_BYTES + _LOGPROB_BYTES * (params.logprobs or 0)
         return _LEAST_STREAM_BYTES + per_token * params.max_tokens * params.n
+
+
+class _Patience:
+    """How long to go on asking."""
+
+    def __init__(self) -> None:
+        self._num_failed = 0
+        self._away_since: float | None = None
+        self._pause = _FIRST_PAUSE
+
+    def pause_after(self, again: TryAgain) -> float | None:
+        """Seconds before the next try; None where there shall be none."""
+        now = time.monotonic()
+        longest = _LONGEST_PAUSE
+        if again.is_away:
+            self._away_since = self._away_since or now
+            longest = _LONGEST_PAUSE_AWAY
+            is_over = now - self._away_since >= AWAY_PATIENCE
+        else:
+            self._num_failed += not again.is_busy
+            is_over = self._num_failed >= MAX_TRIES
+        if is_over:
+            return None
+        pause, self._pause = self._pause, self._pause * 2
+        return max(min(pause, longest), again.wait or 0.0)
 
 
 async def read_bounded(response: httpx.Response, most: int) -> bytes:

@@ -31,7 +31,7 @@ from inference.worker.engine_process import (
     EngineProcess,
     Ticket,
 )
-from inference.worker.remote.call import RemoteCall
+from inference.worker.remote.call import AWAY_PATIENCE, RemoteCall
 from inference.worker.remote.failures import BrokenOffError, RemoteFailure
 from inference.worker.remote.network import make_client
 from inference.worker.remote.probe import Found, probe
@@ -43,6 +43,8 @@ logger = logging.getLogger(__name__)
 BACKEND = "remote"
 #: Seconds between two looks at an upstream that nobody uses.
 PROBE_INTERVAL = 30.0
+#: Seconds that one may be away: at the beginning, and when it was there before.
+LOAD_PATIENCE = 1.0
 _DRAIN_POLL = 0.02
 _GIVEN_UP = "The upstream is not asked any more."
 
@@ -177,7 +179,7 @@ class RemoteEngine:
     async def _serve(self) -> None:
         async with make_client(self.load) as self._client:
             try:
-                self._settle(await probe(self._client, self.load))
+                self._settle(await probe(self._client, self.load, LOAD_PATIENCE))
                 await self._watch()
             except RemoteFailure as failure:
                 self.error = LoadFailed(failure.code, failure.message)
@@ -222,7 +224,19 @@ class RemoteEngine:
             for wait in waits:
                 wait.cancel()
             if not self._stop.is_set() and not any(c.is_receiving for c in self._calls.values()):
-                await probe(self._client, self.load)
+                await self._look_again()
+
+    async def _look_again(self) -> None:
+        """Raises RemoteFailure where the upstream stays away, while its requests wait for it too."""
+        looking = asyncio.ensure_future(probe(self._client, self.load, AWAY_PATIENCE))
+        stopping = asyncio.ensure_future(self._stop.wait())
+        try:
+            await asyncio.wait([looking, stopping], return_when=asyncio.FIRST_COMPLETED)
+            if looking.done():
+                looking.result()
+        finally:
+            for future in (looking, stopping):
+                future.cancel()
 
     def _begin(self, request: Submit, ticket: Ticket) -> None:
         limit = self.info.max_model_len if self.info else 0

@@ -50,12 +50,14 @@ class BrokenOffError(EngineDiedError):
 class TryAgain(Exception):
     """Nothing was answered; `failure` is what to say when patience ends.
 
-    `wait` is what the upstream asks for, in seconds; `is_busy` says that it will have room again.
+    `wait` is what the upstream asks for, in seconds. `is_busy`: it will have room again. `is_away`: it
+    cannot be reached, perhaps since it begins anew.
     """
 
     failure: RemoteFailure
     wait: float | None = None
     is_busy: bool = False
+    is_away: bool = False
 
 
 def garbage() -> RemoteFailure:
@@ -69,9 +71,10 @@ def silence(load: RemoteLoad) -> RemoteFailure:
     return RemoteFailure(ErrorCode.BACKEND_UNAVAILABLE, message, is_doubtful=True)
 
 
-def unreachable() -> RemoteFailure:
+def unreachable() -> TryAgain:
     message = "The upstream of this model does not answer."
-    return RemoteFailure(ErrorCode.BACKEND_UNAVAILABLE, message, is_doubtful=True)
+    failure = RemoteFailure(ErrorCode.BACKEND_UNAVAILABLE, message, is_doubtful=True)
+    return TryAgain(failure, is_away=True)
 
 
 def forbidden() -> RemoteFailure:
@@ -90,7 +93,7 @@ def failure_of(status: int, headers: Any, body: bytes, load: RemoteLoad) -> Exce
     if status == 408 or status >= 500:
         message = f"The upstream failed with status {status}."
         failed = RemoteFailure(ErrorCode.BACKEND_UNAVAILABLE, message)
-        return TryAgain(failed, retry_after(headers))
+        return TryAgain(failed, retry_after(headers), is_away=status in (502, 503, 504))
     if status in (400, 422):
         return refusal(body, load)
     code, message = _OTHERS.get(

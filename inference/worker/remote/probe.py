@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass
 
 import httpx
@@ -22,7 +23,7 @@ from inference.worker.remote.target import RemoteLoad
 from llamagpu.lib.error_codes import ErrorCode
 
 _TIMEOUT = 10.0
-_PAUSES = (0.3, 0.7)
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.3, 2.0
 _MAX_BYTES = 4 * 1024 * 1024
 
 
@@ -44,21 +45,23 @@ class Found:
     max_model_len: int = 0
 
 
-async def probe(client: httpx.AsyncClient, load: RemoteLoad) -> Found:
-    """Ask for the list of models, thrice where need be. Raises RemoteFailure.
+async def probe(client: httpx.AsyncClient, load: RemoteLoad, patience: float) -> Found:
+    """Ask for the list of models, for `patience` seconds where need be. Raises RemoteFailure.
 
     An upstream that is too busy to say anything is there.
     """
-    for pause in (*_PAUSES, None):
+    give_up_at = time.monotonic() + patience
+    pause = _FIRST_PAUSE
+    while True:
         try:
             return await _probe(client, load)
         except TryAgain as again:
             if again.is_busy:
                 return Found()
-            if pause is None:
+            if time.monotonic() + pause > give_up_at:
                 raise again.failure from None
-            await asyncio.sleep(pause)
-    raise AssertionError("unreachable")
+        await asyncio.sleep(pause)
+        pause = min(pause * 2, _LONGEST_PAUSE)
 
 
 async def _probe(client: httpx.AsyncClient, load: RemoteLoad) -> Found:
@@ -73,7 +76,7 @@ async def _probe(client: httpx.AsyncClient, load: RemoteLoad) -> Found:
     except ForbiddenAddressError as error:
         raise forbidden() from error
     except (httpx.TransportError, OSError, TimeoutError) as error:
-        raise TryAgain(unreachable()) from error
+        raise unreachable() from error
 
 
 def _found(body: bytes, load: RemoteLoad) -> Found:

@@ -31,7 +31,10 @@ def upstream() -> Iterator[FakeUpstream]:
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(call, "_FIRST_PAUSE", 0.01)
-    monkeypatch.setattr(probe, "_PAUSES", (0.01, 0.01))
+    monkeypatch.setattr(probe, "_FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(engine, "LOAD_PATIENCE", 0.05)
+    for module in (call, engine):
+        monkeypatch.setattr(module, "AWAY_PATIENCE", 0.2)
     monkeypatch.setattr(engine, "PROBE_INTERVAL", 0.1)
 
 
