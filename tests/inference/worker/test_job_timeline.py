@@ -129,6 +129,18 @@ def test_a_job_that_ended_in_the_queue_tells_how_long_it_waited(make_job: Job) -
     assert told["end"]["error"]["code"] == "CANCELLED"
 
 
+def test_a_wait_for_a_worker_is_told_apart_from_one_for_the_engine(
+    make_runner: Runner, make_job: Job, redis_client: Any
+) -> None:
+    job = make_job("say hi", created_at=timezone.now() - timedelta(seconds=5))
+    told = run(make_runner(), job, redis_client)
+    row = InferenceJob.objects.get()
+    assert told["queue"]["duration"] >= 5
+    assert row.queue_time >= told["queue"]["duration"] + told["load"]["duration"]
+    assert told["prefill"]["ttft"] >= row.queue_time
+    assert told["engine_queue"]["duration"] == 0.0
+
+
 def test_an_engine_that_died_shows_both_attempts(
     make_runner: Runner, make_job: Job, redis_client: Any, tmp_path: Path
 ) -> None:
