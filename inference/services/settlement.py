@@ -19,6 +19,7 @@ from inference.job_contents import kept_until, policies_of
 from inference.models import InferenceJob
 from inference.protocol import DoneEvent, ErrorEvent, Usage
 from inference.services.answers import answer_of, storable_text
+from inference.services.attempts import JobStart
 from inference.states import JobState, sources_of
 from inference.stream import published_tokens
 from llamagpu.lib.error_codes import ErrorCode
@@ -71,7 +72,10 @@ class Course:
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """How an attempt ended. Only one settlement of a job is ever written."""
+    """How an attempt ended. Only one settlement of a job is ever written.
+
+    `start` is the beginning of an only attempt that was over before anybody had noted it.
+    """
 
     job_id: str
     attempt: int
@@ -85,6 +89,14 @@ class Settlement:
     error_code: ErrorCode | None = None
     error_message: str = ""
     backend: str = ""
+    start: JobStart | None = None
+
+    @property
+    def start_fields(self) -> dict[str, Any]:
+        """Columns of the row that `start` still has to fill."""
+        if self.start is None:
+            return {}
+        return {"worker": self.start.worker, "started_at": self.start.started_at}
 
 
 def settlement_of(
@@ -153,6 +165,7 @@ def settle_jobs(settlements: Sequence[Settlement]) -> list[str]:
             backend=item.backend,
             retention=str(policy),
             content_until=kept_until(policy, item.finished_at),
+            **item.start_fields,
         )
         if changed:
             settled[uuid.UUID(item.job_id)] = item

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from django.db import Error, connections
 
@@ -24,6 +24,9 @@ logger = logging.getLogger(__name__)
 _MAX_BATCH = 128
 _PATIENCE = 3.0
 _RETRY_PAUSE = 0.5
+# A beginning waits so long for company, and for the end of its own job: that goes into the same
+# statement then.
+_START_PATIENCE = 0.05
 _MAX_KEPT = 10_000
 
 
@@ -38,12 +41,14 @@ class Ending:
 class Recorder:
     def __init__(self) -> None:
         self._unwritten: list[Settlement] = []
+        self._starts: dict[str, JobStart] = {}
+        self._starts_due = 0.0
+        self._is_closing = False
         self._queue: BatchQueue[JobStart | Ending] = BatchQueue(
             "recorder",
             self._record,
             max_batch=_MAX_BATCH,
-            # With settlements left over, wake up now and then to write them.
-            idle=lambda: _PATIENCE if self._unwritten else None,
+            idle=self._longest_wait,
         )
 
     def started(self, start: JobStart) -> None:
@@ -57,20 +62,50 @@ class Recorder:
 
         What cannot be written is found again by a reaper: the jobs' streams hold their ends.
         """
+        self._is_closing = True
         self._queue.close(timeout)
+
+    def _longest_wait(self) -> float | None:
+        """Seconds after which the thread wakes up although nothing has come."""
+        if self._starts:
+            return max(0.0, self._starts_due - time.monotonic())
+        return _PATIENCE if self._unwritten else None
 
     def _record(self, batch: list[JobStart | Ending]) -> None:
         keep_connections()
-        endings = [item for item in batch if isinstance(item, Ending)]
+        endings = []
+        for item in batch:
+            if isinstance(item, Ending):
+                endings.append(item)
+            else:
+                if not self._starts:
+                    self._starts_due = time.monotonic() + _START_PATIENCE
+                self._starts[item.job_id] = item
+        settlements = [self._with_start(ending.settlement) for ending in endings]
+        starts = self._due_starts()
         try:
-            self._write(
-                [item for item in batch if isinstance(item, JobStart)],
-                [ending.settlement for ending in endings],
-            )
+            self._write(starts, settlements)
         finally:
             release_connections()
         for ending in endings:
             ending.then()
+
+    def _with_start(self, settlement: Settlement) -> Settlement:
+        """A job's only attempt needs no statement of its own for its beginning."""
+        start = self._starts.get(settlement.job_id)
+        if start is None or start.attempt != 1 or settlement.attempt != 1:
+            return settlement
+        del self._starts[settlement.job_id]
+        return replace(settlement, start=start)
+
+    def _due_starts(self) -> list[JobStart]:
+        """All that wait, once the first of them has waited long enough or begins a job again."""
+        is_due = self._is_closing or time.monotonic() >= self._starts_due
+        if not is_due and all(start.attempt == 1 for start in self._starts.values()):
+            return []
+        starts = list(self._starts.values())
+        self._starts.clear()
+        return starts
 
     def _write(self, starts: list[JobStart], settlements: list[Settlement]) -> None:
         pending = self._unwritten + settlements

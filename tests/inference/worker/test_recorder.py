@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 from django.db import OperationalError
+from django.utils import timezone
 
 from inference.models import InferenceJob
 from inference.protocol import ErrorEvent, GenerationJob
+from inference.services.attempts import JobStart
 from inference.services.settlement import settle_jobs, settlement_of
 from inference.worker import recorder as recorder_module
 from inference.worker.recorder import Ending, Recorder
@@ -58,3 +60,43 @@ def test_a_job_is_settled_once(make_job: Job) -> None:
     assert settle_jobs([cancelled, failed]) == [job.job_id]
     assert settle_jobs([cancelled]) == []
     assert InferenceJob.objects.get().state == "cancelled"
+
+
+def test_a_beginning_is_noted_within_a_moment(make_job: Job) -> None:
+    job = make_job("x")
+    recorder = Recorder()
+    recorder.started(JobStart(job.job_id, 1, "worker-1", timezone.now()))
+    row = wait_until(
+        lambda: InferenceJob.objects.filter(state="running").first(), "the beginning is written"
+    )
+    assert row.worker == "worker-1"
+    recorder.close(10)
+
+
+def test_a_short_job_s_beginning_and_end_are_one_statement(
+    make_job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder_module, "_START_PATIENCE", 60.0)
+    written: list[Any] = []
+    monkeypatch.setattr(recorder_module, "start_jobs", written.append)
+    job = make_job("x")
+    began_at = timezone.now()
+    told = threading.Event()
+    recorder = Recorder()
+    recorder.started(JobStart(job.job_id, 1, "worker-1", began_at))
+    end = settlement_of(job.job_id, 1, ErrorEvent(ErrorCode.CANCELLED, "x"))
+    recorder.ended(Ending(end, told.set))
+    assert told.wait(30)
+    recorder.close(10)
+    row = InferenceJob.objects.get()
+    assert (row.state, row.worker, row.started_at) == ("cancelled", "worker-1", began_at)
+    assert written == []
+
+
+def test_what_waits_is_written_at_the_end(make_job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorder_module, "_START_PATIENCE", 60.0)
+    job = make_job("x")
+    recorder = Recorder()
+    recorder.started(JobStart(job.job_id, 1, "worker-1", timezone.now()))
+    recorder.close(10)
+    assert InferenceJob.objects.get().state == "running"
