@@ -10,7 +10,7 @@ follows `transformers.utils.chat_template_utils`, byte for byte, which a test pr
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -80,17 +80,19 @@ class ChatTemplate:
         messages: Iterable[ChatMessage],
         add_generation_prompt: bool = True,
         tools: Sequence[dict[str, Any]] = (),
+        protect: Callable[[Any], Any] = lambda value: value,
     ) -> str:
         """The prompt text of `messages`, ready for the model's turn where asked for.
 
-        Where it knows no tools, definitions, calls and results are told as plain text.
+        Where it knows no tools, definitions, calls and results are told as plain text. `protect` is
+        given the turns and the tools, and gives back what the template shall see of them.
 
         Raises ChatTemplateError where the template refuses them, fails, takes too long or writes
         too much.
         """
         if not self._knows_tools:
             messages, tools = tell_plainly(messages, tools), ()
-        turns = [_turn(message) for message in messages]
+        turns = protect([_turn(message) for message in messages])
         if not turns:
             raise ChatTemplateError("a conversation needs at least one message")
         parts: list[str] = []
@@ -99,7 +101,7 @@ class ChatTemplate:
             with limited_rendering():
                 for part in self._template.generate(
                     messages=turns,
-                    tools=list(tools) or None,
+                    tools=protect(list(tools)) or None,
                     documents=None,
                     add_generation_prompt=add_generation_prompt,
                     **self._special_tokens,

@@ -15,6 +15,7 @@ import tokenizers
 from inference.chat_template import ChatTemplate, ChatTemplateError
 from inference.model_files import ModelFilesError, read_json_object
 from inference.protocol import ChatMessage, Prompt
+from inference.special_tokens import Span, SpecialTokens
 
 
 class TokenizerError(ValueError):
@@ -36,6 +37,7 @@ class Tokenizer:
         self, backend: tokenizers.Tokenizer, template: ChatTemplate | None, vocab_size: int
     ) -> None:
         self._backend = backend
+        self._specials = SpecialTokens(backend)
         self._template = template
         self._vocab_size = vocab_size
 
@@ -81,7 +83,8 @@ class Tokenizer:
         """The token ids that the model reads for `prompt`. Raises PromptError.
 
         A text is one user turn where the model has a chat template and it is not raw, else it is read
-        as it is, with the special tokens that the tokenizer's post-processor adds.
+        as it is, with the special tokens that the tokenizer's post-processor adds. What looks like a
+        special token in a text is text; token ids alone may name them.
         """
         forms = (prompt.text, prompt.messages, prompt.token_ids)
         if sum(form is not None for form in forms) != 1:
@@ -91,7 +94,8 @@ class Tokenizer:
         elif prompt.messages is not None:
             ids = self._encode_messages(prompt.messages, prompt.tools)
         elif self._template is None or prompt.is_raw:
-            ids = self._encode(prompt.text or "", add_special_tokens=True)
+            text = prompt.text or ""
+            ids = self._encode(text, self._specials.spans(text), add_special_tokens=True)
         else:
             ids = self._encode_messages((ChatMessage(role="user", content=prompt.text or ""),))
         if not ids:
@@ -119,15 +123,20 @@ class Tokenizer:
         if self._template is None:
             raise PromptError("this model has no chat template: send text instead of messages")
         try:
-            rendered = self._template.render(messages, tools=tools)
+            marks = self._specials.new_marks()
+            rendered = self._template.render(messages, tools=tools, protect=marks.mark)
         except ChatTemplateError as error:
             raise PromptError(str(error)) from error
         # The template writes the special tokens itself.
-        return self._encode(rendered, add_special_tokens=False)
+        text, own = marks.restore(rendered)
+        return self._encode(text, own, add_special_tokens=False)
 
-    def _encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
+    def _encode(
+        self, text: str, own: Sequence[Span] = (), *, add_special_tokens: bool
+    ) -> list[int]:
+        """The ids of `text`, of which the spans `own` are a caller's words."""
         try:
-            ids: list[int] = self._backend.encode(text, add_special_tokens=add_special_tokens).ids
+            ids = self._specials.encode(text, own, add_special_tokens=add_special_tokens)
         except (TypeError, UnicodeEncodeError) as error:
             # A lone surrogate is a Python string that no UTF-8 text can hold.
             raise PromptError("the prompt holds characters that are not valid Unicode") from error

@@ -22,7 +22,7 @@ TEXTS = [
     "In 2024, 1,234.5 €",
     "日本語 👩‍👩‍👧‍👦",
     " \n\t x ",
-    "<|im_end|>",
+    "<im_end> <|im_en d|>",
 ]
 
 
@@ -63,8 +63,7 @@ def test_a_model_without_a_template_reads_the_text_as_it_is(text: str, bare: Pat
     tokenizer = Tokenizer.load(bare)
     assert not tokenizer.has_chat_template
     ids = tokenizer.encode_prompt(Prompt(text=text))
-    if "<|" not in text:
-        assert tokenizer.decode(ids) == text
+    assert tokenizer.decode(ids) == text
     with pytest.raises(PromptError, match="no chat template"):
         tokenizer.encode_prompt(Prompt(messages=(ChatMessage("user", text),)))
 
