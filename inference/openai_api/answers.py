@@ -11,6 +11,7 @@ from contextlib import aclosing
 
 from django.http import HttpRequest, HttpResponseBase, JsonResponse, StreamingHttpResponse
 
+from inference.api.responses import JOB_ID_HEADER
 from inference.openai_api.events import Item, follow_all
 from inference.openai_api.shape import Answer, Writer
 from inference.openai_api.submission import Submitted
@@ -39,7 +40,7 @@ async def collect(request: HttpRequest, submitted: Submitted, answer: Answer) ->
         return openai_response(request, error)
     elapsed = time.perf_counter() - request.received_at  # type: ignore[attr-defined]
     overhead = max(0.0, elapsed - _engine_time([done.timings for done in ended.values()]))
-    headers = {
+    headers = _job_headers(submitted) | {
         "openai-processing-ms": str(round(elapsed * 1000)),
         "X-LlamaGPU-Overhead-Ms": f"{overhead * 1000:.1f}",
     }
@@ -61,8 +62,15 @@ async def stream(request: HttpRequest, submitted: Submitted, answer: Answer) -> 
     return StreamingHttpResponse(
         _frames(items, first, answer.writer(submitted)),
         content_type="text/event-stream",
-        headers=_SSE_HEADERS | {"openai-processing-ms": str(round(elapsed * 1000))},
+        headers=_SSE_HEADERS
+        | _job_headers(submitted)
+        | {"openai-processing-ms": str(round(elapsed * 1000))},
     )
+
+
+def _job_headers(submitted: Submitted) -> dict[str, str]:
+    """Which jobs make the answer, in the order of the call's prompts."""
+    return {JOB_ID_HEADER: ", ".join(job.job_id for job in submitted.jobs)}
 
 
 async def _frames(
