@@ -67,7 +67,8 @@ class Reconciler:
             self._read_workers()
         for slug in self._engines.generations().keys() - desired.keys():
             self._engines.release(slug)
-            self._engines.unload(slug, drain_timeout=DRAIN_TIMEOUT, generation=0)
+            generation = self._engines.generations().get(slug, 0) + 1  # as its row had it last
+            self._engines.unload(slug, drain_timeout=DRAIN_TIMEOUT, generation=generation)
         for model in desired.values():
             self._tend(model)
         self.generations = {model.slug: model.generation for model in desired.values()}
