@@ -22,6 +22,9 @@ class Batch(models.Model):
         "accounts.ApiKey", null=True, on_delete=models.SET_NULL, related_name="+"
     )
     model = models.ForeignKey("inference.Model", on_delete=models.PROTECT, related_name="batches")
+    call = models.OneToOneField(
+        "inference.IdempotentCall", null=True, on_delete=models.SET_NULL, related_name="batch"
+    )
     request_id = models.CharField(max_length=64)
     is_async = models.BooleanField(default=False, help_text="nobody waits for its answer")
     created_at = models.DateTimeField(default=timezone.now, editable=False)

@@ -9,6 +9,7 @@ deadline passes.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import time
 
@@ -21,7 +22,10 @@ from django.utils import timezone
 from accounts.rights_watch import Holder, watch_rights
 from inference.admission import find_workers
 from inference.models import Batch, InferenceJob
+from inference.readers import INTERVAL, reading
 from inference.services.batches import abandon_batch, cancel_batch
+from inference.stream import JobKeys
+from inference.stream_hub import hub_of_this_loop
 from inference.waiting import DEADLINE_GRACE, WORKER_GRACE
 from llamagpu.http.database import release_connections
 from llamagpu.http.errors import AppError
@@ -32,15 +36,18 @@ logger = logging.getLogger(__name__)
 # The first looks follow each other closely, for small batches; later ones cost less than they delay.
 _FIRST_PAUSE, _LONGEST_PAUSE, _PAUSE_GROWTH = 0.05, 0.25, 1.1
 _WORKERS_INTERVAL = 2.0
+#: Those of batches whose callers have left; a loop alone would forget them.
+_leaving: set[asyncio.Task[None]] = set()
 
 
-async def wait_for_batch(batch: Batch, holder: Holder) -> None:
-    """Return once every item has ended. Leaving early (cancellation) ends the rest.
+async def wait_for_batch(batch: Batch, holder: Holder, grace: float = 0.0) -> None:
+    """Return once every item has ended. Leaving early (cancellation) ends the rest, `grace` seconds
+    later, unless somebody waits for it again then.
 
-    Raises AppError when `holder` has lost the right to it, which ends the rest too.
+    Raises AppError when `holder` has lost the right to it, which ends the rest at once.
     """
     ended = False
-    with watch_rights(holder) as rights:
+    with watch_rights(holder) as rights, reading(str(batch.pk)) as waiter:
         try:
             pause, no_workers = _FIRST_PAUSE, _NoWorkers()
             while not await _has_ended(batch):
@@ -56,8 +63,32 @@ async def wait_for_batch(batch: Batch, holder: Holder) -> None:
                 pause = min(_LONGEST_PAUSE, pause * _PAUSE_GROWTH)
             ended = True
         finally:
-            if not ended:  # not awaited: the task may be in the middle of its end
-                asyncio.get_running_loop().run_in_executor(None, _cancel_quietly, batch)
+            if not ended and waiter.is_alone:
+                _leave(batch, 0.0 if rights.lost else grace)
+
+
+def _leave(batch: Batch, grace: float) -> None:
+    """Not awaited: the task may be in the middle of its end."""
+    loop = asyncio.get_running_loop()
+    if not grace:
+        loop.run_in_executor(None, _cancel_quietly, batch)
+        return
+    # A context of its own: its log lines belong to no request.
+    task = loop.create_task(_cancel_unless_awaited(batch, grace), context=contextvars.Context())
+    _leaving.add(task)
+    task.add_done_callback(_leaving.discard)
+
+
+async def _cancel_unless_awaited(batch: Batch, grace: float) -> None:
+    client, key = hub_of_this_loop().client, JobKeys(str(batch.pk)).reader
+    try:
+        await client.delete(key)
+        await asyncio.sleep(max(grace, 2 * INTERVAL))  # another one gives its sign meanwhile
+        if await client.exists(key):
+            return
+    except redis.RedisError as error:
+        logger.warning("batch %s: it is not known who waits for it: %s", batch.pk, error)
+    await asyncio.get_running_loop().run_in_executor(None, _cancel_quietly, batch)
 
 
 class _NoWorkers:

@@ -206,6 +206,7 @@ CORS_ALLOW_HEADERS = [
     "x-request-id",
 ]
 CORS_EXPOSE_HEADERS = [
+    "idempotent-replayed",
     "retry-after",
     "x-job-id",
     "x-llamagpu-overhead-ms",
@@ -285,7 +286,10 @@ REST_FRAMEWORK = {
         "accounts.api.authentication.ApiKeyAuthentication",
         "rest_framework.authentication.SessionAuthentication",
     ],
-    "DEFAULT_PERMISSION_CLASSES": ["llamagpu.http.permissions.DeclaredAccess"],
+    "DEFAULT_PERMISSION_CLASSES": [
+        "llamagpu.http.permissions.DeclaredAccess",
+        "llamagpu.http.idempotency.RefuseUnusedKey",
+    ],
     "DEFAULT_THROTTLE_CLASSES": ["accounts.limits.CallerThrottle"],
     "DEFAULT_PARSER_CLASSES": ["llamagpu.http.parsers.StrictJSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],

@@ -24,9 +24,12 @@ from inference.api.batch_answers import (
     whole_answer,
 )
 from inference.api.batch_serializers import BatchSerializer, check_inputs, read_batch
+from inference.api.call_keys import made_once
 from inference.batch_waiting import wait_for_batch
 from inference.models import Batch
 from inference.services.batches import cancel_batch, submit_batch
+from inference.services.idempotency import CallKey, find_made
+from llamagpu.http import idempotency
 from llamagpu.http.database import release_connections
 from llamagpu.http.errors import AppError, error_response, request_id_of
 from llamagpu.http.origin import current_origin
@@ -34,15 +37,18 @@ from llamagpu.http.pagination import PAGE_SCHEMA, page_response
 from llamagpu.http.permissions import INFER_BATCH, LimitGroup
 from llamagpu.http.request_threads import in_busy_threads
 from llamagpu.lib.error_codes import ErrorCode
+from monitoring.configuration import current
 
 
 class PendingBatch(HttpResponse):
     """A batch was queued whose caller waits: the event loop waits for it, this thread is free again."""
 
-    def __init__(self, batch: Batch, holder: Holder) -> None:
+    def __init__(self, batch: Batch, holder: Holder, grace: float) -> None:
+        """`grace` is for how many seconds it goes on when its caller leaves."""
         super().__init__()
         self.batch = batch
         self.holder = holder
+        self.grace = grace
 
 
 class BatchInferView(APIView):
@@ -50,34 +56,48 @@ class BatchInferView(APIView):
 
     access = INFER_BATCH
     limit_group = LimitGroup.BATCH
+    takes_idempotency_key = True
 
     @extend_schema(
-        operation_id="batch_infer", request=BatchSerializer, responses=OpenApiTypes.OBJECT
+        operation_id="batch_infer",
+        parameters=[idempotency.PARAMETER],
+        request=BatchSerializer,
+        responses=OpenApiTypes.OBJECT,
     )
     def post(self, request: Request) -> HttpResponseBase:
         call = read_batch(request.data, request.user, request.auth)
-        workers = admit()
-        batch = submit_batch(
-            owner=request.user,
-            api_key=request.auth,
-            model=call.model,
-            entries=check_inputs(call, workers),
-            priority=call.priority,
-            timeout=call.timeout,
-            request_id=request_id_of(request),
-            is_async=call.is_async,
-            workers=workers,
-            received_at=request._request.received_at,  # type: ignore[attr-defined]
-        )
+
+        def submit(key: CallKey | None) -> Batch:
+            workers = admit()
+            return submit_batch(
+                owner=request.user,
+                api_key=request.auth,
+                model=call.model,
+                entries=check_inputs(call, workers),
+                priority=call.priority,
+                timeout=call.timeout,
+                request_id=request_id_of(request),
+                is_async=call.is_async,
+                workers=workers,
+                received_at=request._request.received_at,  # type: ignore[attr-defined]
+                key=key,
+            )
+
+        batch = made_once(request, _find_batch, submit)
         if call.is_async:
             url = request.build_absolute_uri(f"batches/{batch.pk}")  # beside this address
             return Response(accepted_answer(batch, request_id_of(request), url), status=202)
+        grace = float(current().resume_grace) if batch.call_id else 0.0
         release_connections()
         peer = current_origin.get().peer
         holder = holder_of(
             request.user, request.auth, INFER_BATCH, peer=peer, model=call.model.slug
         )
-        return PendingBatch(batch, holder)
+        return PendingBatch(batch, holder, grace)
+
+
+def _find_batch(key: CallKey) -> Batch | None:
+    return find_made(key, "batch", "model")
 
 
 class BatchesView(APIView):
@@ -135,7 +155,7 @@ def awaiting_batch(view: Callable[..., HttpResponseBase]) -> Callable[..., Any]:
         if not isinstance(response, PendingBatch):
             return response
         try:
-            await wait_for_batch(response.batch, response.holder)
+            await wait_for_batch(response.batch, response.holder, response.grace)
         except AppError as error:
             return error_response(request, error)
         body = await sync_to_async(_read_answer, thread_sensitive=False)(request, response.batch)

@@ -13,11 +13,9 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
 
-from accounts.rights_watch import Holder
 from inference.protocol import (
     DoneEvent,
     ErrorEvent,
-    GenerationJob,
     RestartEvent,
     StreamEvent,
     TokenEvent,
@@ -25,7 +23,6 @@ from inference.protocol import (
     Usage,
 )
 from inference.stream import Placed, Position
-from inference.waiting import follow
 from llamagpu.http.errors import AppError, error_body, error_response, request_id_of
 
 _SSE_HEADERS = {
@@ -38,24 +35,21 @@ _RETRY_HINT_MS = 1000
 _HEARTBEAT_AFTER = 10.0
 
 
-async def collect(request: HttpRequest, job: GenerationJob, holder: Holder) -> HttpResponse:
-    """Wait for the end of `job` and answer with it. Leaving early (cancellation) ends the job."""
-    async for item in follow(job, holder):
+async def collect(
+    request: HttpRequest, job_id: str, items: AsyncIterator[Placed | None]
+) -> HttpResponse:
+    """Wait for the end of a job, whose events `items` are, and answer with it."""
+    async for item in items:
         if item is None:
             continue
         event = item[1]
         if isinstance(event, ErrorEvent):
             response = error_response(request, AppError(event.code, event.message))
-            response[JOB_ID_HEADER] = job.job_id
+            response[JOB_ID_HEADER] = job_id
             return response
         if isinstance(event, DoneEvent):
-            return _whole_answer(request, job, event)
-    raise AssertionError("follow() ended without a terminal event")
-
-
-def stream(request: HttpRequest, job: GenerationJob, holder: Holder) -> StreamingHttpResponse:
-    """The tokens of `job` as Server-Sent Events, from the first one on."""
-    return stream_events(request, job.job_id, follow(job, holder))
+            return _whole_answer(request, job_id, event)
+    raise AssertionError("the events ended without a terminal one")
 
 
 def stream_events(
@@ -114,7 +108,7 @@ def _sse_frame(request: HttpRequest, place: Position, event: StreamEvent, positi
     return f"id: {place}\n{head}data: {json.dumps(data, ensure_ascii=False)}\n\n"
 
 
-def _whole_answer(request: HttpRequest, job: GenerationJob, done: DoneEvent) -> HttpResponse:
+def _whole_answer(request: HttpRequest, job_id: str, done: DoneEvent) -> HttpResponse:
     elapsed = time.perf_counter() - request.received_at  # type: ignore[attr-defined]
     engine_time = done.timings.inference_time + done.timings.queue_time
     result: dict[str, Any] = {
@@ -129,7 +123,7 @@ def _whole_answer(request: HttpRequest, job: GenerationJob, done: DoneEvent) -> 
         result["logprobs"] = _logprobs(done.logprobs)
     metadata = {
         "request_id": request_id_of(request),
-        "job_id": job.job_id,
+        "job_id": job_id,
         "timestamp": datetime.now(tz=UTC).isoformat(),
         "processing_time": elapsed,
         "queue_time": done.timings.queue_time,
@@ -139,18 +133,20 @@ def _whole_answer(request: HttpRequest, job: GenerationJob, done: DoneEvent) -> 
     overhead_ms = max(0.0, elapsed - engine_time) * 1000
     return JsonResponse(
         {"success": True, "result": result, "metadata": metadata},
-        headers={"X-LlamaGPU-Overhead-Ms": f"{overhead_ms:.1f}", JOB_ID_HEADER: job.job_id},
+        headers={"X-LlamaGPU-Overhead-Ms": f"{overhead_ms:.1f}", JOB_ID_HEADER: job_id},
         json_dumps_params={"ensure_ascii": False},
     )
 
 
 def usage_fields(usage: Usage) -> dict[str, int]:
-    return {
+    """`is_estimated` stands there only where it is true: an upstream has not told its counts."""
+    fields = {
         "prompt_tokens": usage.prompt_tokens,
         "completion_tokens": usage.completion_tokens,
         "total_tokens": usage.total_tokens,
         "cached_tokens": usage.cached_tokens,
     }
+    return {**fields, "is_estimated": True} if usage.is_estimated else fields
 
 
 def _logprobs(items: tuple[TokenLogprob, ...]) -> list[dict[str, Any]]:

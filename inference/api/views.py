@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
@@ -12,19 +13,25 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from accounts.rights_watch import Holder, holder_of
+from accounts.rights_watch import holder_of
 from inference.admission import admit
 from inference.api import responses
+from inference.api.call_keys import made_once
 from inference.api.renderers import StreamingView
 from inference.api.serializers import (
+    GenerationCall,
     InferSerializer,
     PlainInferSerializer,
     StreamInferSerializer,
     read_call,
 )
 from inference.prompts import check_fits, context_length, most_tokens
-from inference.protocol import GenerationJob
+from inference.replaying import events_again
+from inference.services.idempotency import CallKey, find_jobs
 from inference.services.submission import JobCall, PromptTokens, submit_job
+from inference.stream import Placed
+from inference.waiting import follow
+from llamagpu.http import idempotency
 from llamagpu.http.database import release_connections
 from llamagpu.http.errors import request_id_of
 from llamagpu.http.origin import current_origin
@@ -33,13 +40,20 @@ from llamagpu.http.request_threads import in_busy_threads
 from monitoring.configuration import current
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The job of a call, and its events from the first one on."""
+
+    job_id: str
+    events: AsyncIterator[Placed | None]
+
+
 class PendingAnswer(HttpResponse):
     """A job was queued: the event loop waits for it, and this thread is free again."""
 
-    def __init__(self, job: GenerationJob, holder: Holder) -> None:
+    def __init__(self, asked: Asked) -> None:
         super().__init__()
-        self.job = job
-        self.holder = holder
+        self.asked = asked
 
 
 class InferView(APIView):
@@ -47,13 +61,16 @@ class InferView(APIView):
 
     access = INFER
     limit_group = LimitGroup.INFERENCE
+    takes_idempotency_key = True
 
     @extend_schema(
-        operation_id="infer", request=PlainInferSerializer, responses=OpenApiTypes.OBJECT
+        operation_id="infer",
+        parameters=[idempotency.PARAMETER],
+        request=PlainInferSerializer,
+        responses=OpenApiTypes.OBJECT,
     )
     def post(self, request: Request) -> HttpResponseBase:
-        job = _submit(request, PlainInferSerializer, is_streamed=False)
-        return PendingAnswer(job, _holder_of(request, job))
+        return PendingAnswer(_ask(request, PlainInferSerializer, is_streamed=False))
 
 
 class StreamInferView(StreamingView):
@@ -61,15 +78,17 @@ class StreamInferView(StreamingView):
 
     access = INFER
     limit_group = LimitGroup.INFERENCE
+    takes_idempotency_key = True
 
     @extend_schema(
         operation_id="stream_infer",
+        parameters=[idempotency.PARAMETER],
         request=StreamInferSerializer,
         responses={(200, "text/event-stream"): OpenApiTypes.STR},
     )
     def post(self, request: Request) -> HttpResponseBase:
-        job = _submit(request, StreamInferSerializer, is_streamed=True)
-        return responses.stream(request._request, job, _holder_of(request, job))
+        asked = _ask(request, StreamInferSerializer, is_streamed=True)
+        return responses.stream_events(request._request, asked.job_id, asked.events)
 
 
 def awaiting(view: Callable[..., HttpResponseBase]) -> Callable[..., Any]:
@@ -83,41 +102,53 @@ def awaiting(view: Callable[..., HttpResponseBase]) -> Callable[..., Any]:
     async def serve(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         response = await run(request, *args, **kwargs)
         if isinstance(response, PendingAnswer):
-            return await responses.collect(request, response.job, response.holder)
+            asked = response.asked
+            return await responses.collect(request, asked.job_id, asked.events)
         return response
 
     return serve
 
 
-def _submit(
-    request: Request, serializer_class: type[InferSerializer], *, is_streamed: bool
-) -> GenerationJob:
+def _ask(request: Request, serializer_class: type[InferSerializer], *, is_streamed: bool) -> Asked:
+    """Queue the call's job, or find the one that an earlier call has made under the same key."""
     call = read_call(serializer_class(data=request.data), request.user, request.auth)
+    peer = current_origin.get().peer
+    holder = holder_of(request.user, request.auth, INFER, peer=peer, model=call.model.slug)
+
+    def find(key: CallKey) -> Asked | None:
+        if (rows := find_jobs(key)) is None:
+            return None
+        return Asked(str(rows[0].pk), events_again(rows[0], holder))
+
+    def submit(key: CallKey | None) -> Asked:
+        job = submit_job(_checked(request, call, key, is_streamed=is_streamed), key)
+        return Asked(job.job_id, follow(job, holder))
+
+    asked = made_once(request, find, submit)
+    release_connections()
+    return asked
+
+
+def _checked(
+    request: Request, call: GenerationCall, key: CallKey | None, *, is_streamed: bool
+) -> JobCall:
+    """What is to be queued: there is a worker, and prompt and answer fit the model."""
     engines = [engine for worker in admit() for engine in worker.engines]
     limit = context_length(call.model, engines)
     counted = check_fits(call.model, call.prompt, call.params.max_tokens, limit)
     most = most_tokens(call.prompt, limit - call.params.max_tokens) if counted is None else counted
-    job = submit_job(
-        JobCall(
-            owner=request.user,
-            api_key=request.auth,
-            model=call.model,
-            prompt=call.prompt,
-            params=call.params,
-            priority=call.priority,
-            timeout=call.timeout,
-            request_id=request_id_of(request),
-            is_streamed=is_streamed,
-            prompt_tokens=PromptTokens(counted or 0, most),
-            reader_grace=float(current().resume_grace) if call.is_resumable else 0.0,
-            received_at=request._request.received_at,  # type: ignore[attr-defined]
-        )
+    is_resumable = call.is_resumable or key is not None  # whoever has a key may come back
+    return JobCall(
+        owner=request.user,
+        api_key=request.auth,
+        model=call.model,
+        prompt=call.prompt,
+        params=call.params,
+        priority=call.priority,
+        timeout=call.timeout,
+        request_id=request_id_of(request),
+        is_streamed=is_streamed,
+        prompt_tokens=PromptTokens(counted or 0, most),
+        reader_grace=float(current().resume_grace) if is_resumable else 0.0,
+        received_at=request._request.received_at,  # type: ignore[attr-defined]
     )
-    release_connections()
-    return job
-
-
-def _holder_of(request: Request, job: GenerationJob) -> Holder:
-    """The caller, whose rights are watched for as long as the answer takes."""
-    peer = current_origin.get().peer
-    return holder_of(request.user, request.auth, INFER, peer=peer, model=job.model)

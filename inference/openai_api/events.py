@@ -7,20 +7,19 @@ be taken back: when an attempt begins again, its text is held against what the c
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
-from accounts.rights_watch import Holder
 from inference.openai_api.submission import Submitted
 from inference.protocol import (
     Choice,
     DoneEvent,
-    GenerationJob,
     StreamEvent,
     TokenLogprob,
     Usage,
 )
+from inference.stream import Placed
 from inference.waiting import follow
 from llamagpu.http.errors import AppError
 from llamagpu.lib.error_codes import ErrorCode
@@ -31,26 +30,27 @@ Item = tuple[int, StreamEvent] | None
 
 async def follow_all(submitted: Submitted) -> AsyncGenerator[Item, None]:
     """The events of all jobs up to the end of each. Leaving early cancels those that still run."""
-    jobs, holder = submitted.jobs, submitted.holder
+    holder = submitted.holder
+    events = submitted.events or [follow(job, holder) for job in submitted.jobs]
     # What waits here is bounded by the answers' numbers of tokens.
     queue: asyncio.Queue[Item | int] = asyncio.Queue()
 
     async def read(number: int) -> None:
         try:
-            async with aclosing(_numbered(number, jobs[number], holder)) as items:
+            async with aclosing(_numbered(number, events[number])) as items:
                 async for item in items:
                     queue.put_nowait(item)
         finally:
             queue.put_nowait(number)
 
-    if len(jobs) == 1:
-        async with aclosing(_numbered(0, jobs[0], holder)) as items:
+    if len(events) == 1:
+        async with aclosing(_numbered(0, events[0])) as items:
             async for item in items:
                 yield item
         return
-    readers = [asyncio.create_task(read(number)) for number in range(len(jobs))]
+    readers = [asyncio.create_task(read(number)) for number in range(len(events))]
     try:
-        num_open = len(jobs)
+        num_open = len(events)
         while num_open:
             news = await queue.get()
             if isinstance(news, int):
@@ -64,8 +64,10 @@ async def follow_all(submitted: Submitted) -> AsyncGenerator[Item, None]:
         await asyncio.gather(*readers, return_exceptions=True)
 
 
-async def _numbered(number: int, job: GenerationJob, holder: Holder) -> AsyncGenerator[Item, None]:
-    async with aclosing(follow(job, holder)) as events:  # type: ignore[type-var]
+async def _numbered(
+    number: int, events: AsyncIterator[Placed | None]
+) -> AsyncGenerator[Item, None]:
+    async with aclosing(events):  # type: ignore[type-var]
         async for event in events:
             yield None if event is None else (number, event[1])
 

@@ -2,36 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 import redis
 from rest_framework.request import Request
 
 from accounts.rights_watch import Holder, holder_of
-from inference.admission import admit
+from inference.admission import admit, find_workers
+from inference.api.call_keys import made_once
 from inference.api.serializers import find_model
 from inference.models import Model
 from inference.openai_api.fields import with_limit
 from inference.openai_api.model_fields import fingerprint_of
-from inference.presence import EngineReport
+from inference.presence import EngineReport, WorkerReport
 from inference.prompts import (
     check_answer_length,
+    check_leaves_room,
     check_length,
     context_length,
     count_tokens,
     most_new_tokens,
     most_tokens,
+    open_length,
 )
 from inference.protocol import GenerationJob, Prompt, SamplingParams
+from inference.replaying import events_again
+from inference.services.attempts import message_for
 from inference.services.cancellation import request_cancel
-from inference.services.submission import JobCall, PromptTokens, submit_job
+from inference.services.idempotency import CallKey, find_jobs
+from inference.services.submission import JobCall, PromptTokens, submit_jobs
+from inference.stream import Placed
 from llamagpu.http.database import release_connections
 from llamagpu.http.errors import AppError, request_id_of
 from llamagpu.http.origin import current_origin
 from llamagpu.http.permissions import INFER
 from llamagpu.lib.error_codes import ErrorCode
 from monitoring.configuration import current
+
+_ABOUT_FIELDS = {
+    ErrorCode.CONTEXT_LENGTH_EXCEEDED,
+    ErrorCode.INVALID_INPUT,
+    ErrorCode.NOT_FOUND,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +65,14 @@ class Call:
 class Submitted:
     """The jobs of a call, in the order of its prompts, and whose rights are watched meanwhile.
 
-    `fingerprint` names what computes: a seed gives the same answer as long as it stays.
+    `fingerprint` names what computes: a seed gives the same answer as long as it stays. `events` are the
+    jobs' events where these are an earlier call's; else they are to be followed.
     """
 
     jobs: tuple[GenerationJob, ...]
     holder: Holder
     fingerprint: str = ""
+    events: tuple[AsyncIterator[Placed | None], ...] = ()
 
 
 def servable_model(request: Request, slug: str) -> Model:
@@ -69,20 +84,43 @@ def servable_model(request: Request, slug: str) -> Model:
 
 
 def submit(request: Request, call: Call) -> Submitted:
-    """Queue a job for each prompt, all or none. Raises AppError and ValidationError."""
-    engines = [engine for worker in admit() for engine in worker.engines]
-    fitted = [fit(call, prompt, engines) for prompt in call.prompts]
-    jobs: list[GenerationJob] = []
-    try:
-        for prompt, (params, tokens) in zip(call.prompts, fitted, strict=True):
-            jobs.append(_submit_one(request, call, prompt, params, tokens))
-    except Exception:
-        _cancel(jobs)
-        raise
+    """Queue a job for each prompt, all or none, or find those of an earlier call with the same key.
+
+    Raises AppError and ValidationError.
+    """
     peer = current_origin.get().peer
     holder = holder_of(request.user, request.auth, INFER, peer=peer, model=call.model.slug)
+
+    def find(key: CallKey) -> Submitted | None:
+        if (rows := find_jobs(key)) is None:
+            return None
+        return Submitted(
+            tuple(map(message_for, rows)),
+            holder,
+            fingerprint_of(call.model, _engines(_living_workers())),
+            tuple(events_again(row, holder) for row in rows),
+        )
+
+    def make(key: CallKey | None) -> Submitted:
+        engines = _engines(admit())
+        jobs = submit_jobs(_job_calls(request, call, engines, key), key)
+        return Submitted(tuple(jobs), holder, fingerprint_of(call.model, engines))
+
+    submitted = made_once(request, find, make)
     release_connections()
-    return Submitted(tuple(jobs), holder, fingerprint_of(call.model, engines))
+    return submitted
+
+
+def _living_workers() -> list[WorkerReport]:
+    """An answer that is there needs none of them."""
+    try:
+        return find_workers()
+    except redis.RedisError:
+        return []
+
+
+def _engines(workers: Sequence[WorkerReport]) -> list[EngineReport]:
+    return [engine for worker in workers for engine in worker.engines]
 
 
 def fit(
@@ -106,11 +144,14 @@ def fit(
 def _fit_answer(call: Call, prompt: Prompt, limit: int) -> tuple[SamplingParams, PromptTokens]:
     least = 1 if call.max_tokens is None else call.max_tokens
     counted = count_tokens(call.model, prompt)
-    if counted is not None:
+    if counted is None:
+        check_leaves_room(call.model, least, limit)
+    else:
         check_length(call.model, counted, least, limit)
     most = most_tokens(prompt, limit - least) if counted is None else counted
-    open_length = min(limit - most, most_new_tokens(call.model))
-    max_tokens = open_length if call.max_tokens is None else call.max_tokens
+    max_tokens = call.max_tokens
+    if max_tokens is None:
+        max_tokens = min(open_length(call.model, most, limit), most_new_tokens(call.model))
     return with_limit(call.params, max_tokens), PromptTokens(counted or 0, most)
 
 
@@ -133,7 +174,7 @@ def _count_inputs(model: Model, inputs: Sequence[Prompt], limit: int) -> PromptT
 
 def about(field: str, error: AppError) -> AppError:
     """The error, naming the field of the body where it is about the prompt."""
-    if error.code not in (ErrorCode.CONTEXT_LENGTH_EXCEEDED, ErrorCode.INVALID_INPUT):
+    if error.code not in _ABOUT_FIELDS:
         return error
     if error.details is not None and not isinstance(error.details, dict):
         return error
@@ -141,10 +182,12 @@ def about(field: str, error: AppError) -> AppError:
     return AppError(error.code, error.message, details=details, retry_after=error.retry_after)
 
 
-def _submit_one(
-    request: Request, call: Call, prompt: Prompt, params: SamplingParams, tokens: PromptTokens
-) -> GenerationJob:
-    return submit_job(
+def _job_calls(
+    request: Request, call: Call, engines: Sequence[EngineReport], key: CallKey | None
+) -> list[JobCall]:
+    """Whoever has a key may come back: its jobs go on for a while."""
+    fitted = [(prompt, *fit(call, prompt, engines)) for prompt in call.prompts]
+    return [
         JobCall(
             owner=request.user,
             api_key=request.auth,
@@ -157,13 +200,14 @@ def _submit_one(
             is_streamed=call.is_streamed,
             prompt_tokens=tokens,
             end_user=call.end_user,
-            reader_grace=0.0,
+            reader_grace=float(current().resume_grace) if key else 0.0,
             received_at=request._request.received_at,  # type: ignore[attr-defined]
         )
-    )
+        for prompt, params, tokens in fitted
+    ]
 
 
-def _cancel(jobs: Sequence[GenerationJob]) -> None:
+def cancel_jobs(jobs: Sequence[GenerationJob]) -> None:
     """The call is refused: what was queued of it must not run."""
     for job in jobs:
         try:

@@ -25,7 +25,9 @@ from inference.openai_api.response_fields import ResponseSerializer
 from inference.openai_api.schemas import CHAT, COMPLETION, EMBEDDINGS, MODEL, MODELS, RESPONSE
 from inference.openai_api.serializers import ChatSerializer, CompletionSerializer
 from inference.openai_api.shape import Answer
-from inference.openai_api.submission import Call, submit
+from inference.openai_api.stored_responses import store
+from inference.openai_api.submission import Call, Submitted, cancel_jobs, submit
+from llamagpu.http import idempotency
 from llamagpu.http.database import release_connections
 from llamagpu.http.openai_errors import render_openai_exception
 from llamagpu.http.permissions import INFER, READ_MODELS, LimitGroup
@@ -63,9 +65,11 @@ class ChatCompletionsView(OpenAIView):
 
     access = INFER
     limit_group = LimitGroup.INFERENCE
+    takes_idempotency_key = True
 
     @extend_schema(
         operation_id="create_chat_completion",
+        parameters=[idempotency.PARAMETER],
         request=ChatSerializer,
         responses=CHAT,
     )
@@ -78,9 +82,11 @@ class CompletionsView(OpenAIView):
 
     access = INFER
     limit_group = LimitGroup.INFERENCE
+    takes_idempotency_key = True
 
     @extend_schema(
         operation_id="create_completion",
+        parameters=[idempotency.PARAMETER],
         request=CompletionSerializer,
         responses=COMPLETION,
     )
@@ -93,27 +99,34 @@ class EmbeddingsView(OpenAIView):
 
     access = INFER
     limit_group = LimitGroup.INFERENCE
+    takes_idempotency_key = True
 
     @extend_schema(
-        operation_id="create_embedding", request=EmbeddingSerializer, responses=EMBEDDINGS
+        operation_id="create_embedding",
+        parameters=[idempotency.PARAMETER],
+        request=EmbeddingSerializer,
+        responses=EMBEDDINGS,
     )
     def post(self, request: Request) -> HttpResponseBase:
         return _answer(request, *read_embedding(request))
 
 
 class ResponsesView(OpenAIView):
-    """POST /v1/responses: nothing is stored."""
+    """POST /v1/responses"""
 
     access = INFER
     limit_group = LimitGroup.INFERENCE
+    takes_idempotency_key = True
 
     @extend_schema(
         operation_id="create_response",
+        parameters=[idempotency.PARAMETER],
         request=ResponseSerializer,
         responses=RESPONSE,
     )
     def post(self, request: Request) -> HttpResponseBase:
-        return _answer(request, *read_response(request))
+        call, answer = read_response(request, may_store=True)
+        return _answer(request, call, answer, then=lambda submitted: store(submitted, answer))
 
 
 class ModelsView(OpenAIView):
@@ -154,10 +167,20 @@ def awaiting(view: Callable[..., HttpResponseBase]) -> Callable[..., Any]:
     return serve
 
 
-def _answer(request: Request, call: Call, answer: Answer) -> HttpResponseBase:
+def _answer(
+    request: Request,
+    call: Call,
+    answer: Answer,
+    then: Callable[[Submitted], None] = lambda submitted: None,
+) -> HttpResponseBase:
     headers: dict[str, str] = request._request.answer_headers  # type: ignore[attr-defined]
     try:
         submitted = submit(request, call)
+        try:
+            then(submitted)
+        except Exception:
+            cancel_jobs(submitted.jobs)
+            raise
     finally:
         add_token_headers(headers, request.user, request.auth, call.model.slug)
         release_connections()

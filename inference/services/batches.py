@@ -28,8 +28,9 @@ from inference.presence import WorkerReport
 from inference.protocol import ErrorEvent, Prompt, SamplingParams
 from inference.routing import queue_for
 from inference.services.answers import storable_text
+from inference.services.idempotency import CallKey, forget_key, use_key
 from inference.services.settlement import published_usage, settle_jobs, settlement_of
-from inference.services.submission import PromptTokens, seconds_since
+from inference.services.submission import PromptTokens, reserve_minutes, seconds_since
 from inference.stream import JobKeys
 from llamagpu.http.errors import AppError
 from llamagpu.lib.error_codes import ErrorCode
@@ -77,13 +78,14 @@ def submit_batch(
     is_async: bool,
     workers: Sequence[WorkerReport],
     received_at: float | None = None,
+    key: CallKey | None = None,
 ) -> Batch:
     """Set the tokens of all items aside and write all rows, in one transaction; then ring.
 
     `received_at` is when the call came in, on the clock of `time.perf_counter`.
 
-    Raises AppError RATE_LIMIT_EXCEEDED and QUOTA_EXCEEDED, with nothing written, and
-    BACKEND_UNAVAILABLE when the broker is away; the jobs' rows then say so.
+    Raises AppError RATE_LIMIT_EXCEEDED and QUOTA_EXCEEDED and KeyIsUsedError, with nothing written, and
+    BACKEND_UNAVAILABLE when the broker is away; the jobs' rows then say so, and the key is free.
     """
     now = timezone.now()
     claims = {
@@ -100,9 +102,11 @@ def submit_batch(
         created_at=now,
         deadline_at=now + timedelta(seconds=timeout),
     )
-    _reserve_minute(list(claims.values()))
+    reserve_minutes(list(claims.values()))
     try:
         with transaction.atomic():
+            if key:
+                (batch.call,) = use_key(key)
             quotas.reserve_all(list(claims.values()))
             batch.save(force_insert=True)
             shared = {"priority": priority, "admission_time": seconds_since(received_at)}
@@ -111,19 +115,13 @@ def submit_batch(
         for claim in claims.values():
             quotas.release_minute(claim)
         raise
-    _ring_or_settle([str(claim.job_id) for claim in claims.values()], model, workers)
+    try:
+        _ring_or_settle([str(claim.job_id) for claim in claims.values()], model, workers)
+    except AppError:
+        if key:
+            forget_key(key)
+        raise
     return batch
-
-
-def _reserve_minute(claims: Sequence[JobClaim]) -> None:
-    """All or none. Raises AppError RATE_LIMIT_EXCEEDED and BACKEND_UNAVAILABLE."""
-    for number, claim in enumerate(claims):
-        try:
-            quotas.reserve_minute(claim)
-        except Exception:
-            for counted in claims[:number]:
-                quotas.release_minute(counted)
-            raise
 
 
 def _write_rows(

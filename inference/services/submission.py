@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -20,6 +21,8 @@ from inference.models import InferenceJob, Model
 from inference.protocol import ErrorEvent, GenerationJob, Prompt, SamplingParams
 from inference.routing import queue_for
 from inference.services.attempts import message_for
+from inference.services.cancellation import cancel_left_job
+from inference.services.idempotency import CallKey, forget_key, use_key
 from inference.services.settlement import settle_jobs, settlement_of
 from inference.states import JobKind
 from llamagpu.http.errors import AppError
@@ -72,25 +75,54 @@ def seconds_since(moment: float | None) -> float | None:
     return None if moment is None else time.perf_counter() - moment
 
 
-def submit_job(call: JobCall) -> GenerationJob:
-    """Set the tokens aside and write the durable row, in one transaction; then ring the bell.
+def submit_job(call: JobCall, key: CallKey | None = None) -> GenerationJob:
+    """As `submit_jobs`, for one job."""
+    return submit_jobs((call,), key)[0]
 
-    Raises AppError RATE_LIMIT_EXCEEDED and QUOTA_EXCEEDED, with nothing written, and
-    BACKEND_UNAVAILABLE when the broker is away; the row then says so.
+
+def submit_jobs(calls: Sequence[JobCall], key: CallKey | None = None) -> list[GenerationJob]:
+    """Set the tokens aside and write the durable rows, in one transaction; then ring the bell.
+
+    `calls` are those of one user, key and model: all of them come in, or none. `key` names them all.
+    Raises AppError RATE_LIMIT_EXCEEDED and QUOTA_EXCEEDED and KeyIsUsedError, with nothing written, and
+    BACKEND_UNAVAILABLE when the broker is away; the rows then say so, and the key is free.
     """
-    claim = JobClaim(uuid.uuid4(), call.owner, call.api_key, call.model.slug, call.most_tokens)
-    quotas.reserve_minute(claim)
+    claims = [
+        JobClaim(uuid.uuid4(), call.owner, call.api_key, call.model.slug, call.most_tokens)
+        for call in calls
+    ]
+    reserve_minutes(claims)
     try:
         with transaction.atomic():
-            quotas.reserve(claim)
-            row = new_row(call, claim)
-            row.save(force_insert=True)
+            named = use_key(key, len(calls)) if key else [None] * len(calls)
+            quotas.reserve_all(claims)
+            rows = [new_row(call, claim) for call, claim in zip(calls, claims, strict=True)]
+            for row, part in zip(rows, named, strict=True):
+                row.call = part
+                row.save(force_insert=True)
     except Exception:
-        quotas.release_minute(claim)
+        for claim in claims:
+            quotas.release_minute(claim)
         raise
-    job = message_for(row)
-    _ring_or_settle(job, queue_for(call.model))
-    return job
+    jobs = [message_for(row) for row in rows]
+    try:
+        _ring_or_settle(jobs, queue_for(calls[0].model))
+    except AppError:
+        if key:
+            forget_key(key)
+        raise
+    return jobs
+
+
+def reserve_minutes(claims: Sequence[JobClaim]) -> None:
+    """All or none. Raises AppError RATE_LIMIT_EXCEEDED and BACKEND_UNAVAILABLE."""
+    for number, claim in enumerate(claims):
+        try:
+            quotas.reserve_minute(claim)
+        except Exception:
+            for counted in claims[:number]:
+                quotas.release_minute(counted)
+            raise
 
 
 def new_row(call: JobCall, claim: JobClaim) -> InferenceJob:
@@ -118,14 +150,17 @@ def new_row(call: JobCall, claim: JobClaim) -> InferenceJob:
     )
 
 
-def _ring_or_settle(job: GenerationJob, queue: str) -> None:
-    try:
-        ring(job, queue)
-    except BrokerUnavailableError as error:
-        logger.warning("job %s could not be queued: %s", job.job_id, error)
-        refusal = AppError(
-            ErrorCode.BACKEND_UNAVAILABLE, "The message broker does not answer.", retry_after=5
-        )
-        event = ErrorEvent(refusal.code, refusal.message)
-        settle_jobs([settlement_of(job.job_id, job.attempt, event)])
-        raise refusal from error
+def _ring_or_settle(jobs: Sequence[GenerationJob], queue: str) -> None:
+    for number, job in enumerate(jobs):
+        try:
+            ring(job, queue)
+        except BrokerUnavailableError as error:
+            logger.warning("job %s could not be queued: %s", job.job_id, error)
+            refusal = AppError(
+                ErrorCode.BACKEND_UNAVAILABLE, "The message broker does not answer.", retry_after=5
+            )
+            event = ErrorEvent(refusal.code, refusal.message)
+            settle_jobs([settlement_of(item.job_id, item.attempt, event) for item in jobs[number:]])
+            for queued in jobs[:number]:
+                cancel_left_job(queued.job_id, "Another job of the same call could not be queued.")
+            raise refusal from error

@@ -11,6 +11,7 @@ from django.db import Error, connections
 from inference.job_contents import remove_due
 from inference.services.answers import forget_vectors
 from inference.services.files import remove_due_files, remove_strays
+from inference.services.idempotency import remove_expired
 from inference.services.pruning import prune_history
 
 logger = logging.getLogger(__name__)
@@ -20,6 +21,7 @@ _INTERVAL = 60.0
 _DUTIES: dict[str, Callable[[], int]] = {
     "texts of ended jobs": remove_due,
     "vectors of yesterday": forget_vectors,
+    "keys of calls of yesterday": remove_expired,
     "jobs and batches of long ago": prune_history,
     "files": remove_due_files,
     "leftovers of files": remove_strays,

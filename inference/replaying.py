@@ -1,0 +1,30 @@
+"""The events of a job that an earlier call has made, for a later one with the same `Idempotency-Key`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from accounts.rights_watch import Holder
+from inference.models import InferenceJob
+from inference.resuming import Source, find_source, replay_events, resume
+from inference.services.attempts import message_for
+from inference.states import JobKind, JobState
+from inference.stream import Placed, Position
+from llamagpu.http.errors import AppError
+from llamagpu.lib.error_codes import ErrorCode
+
+
+def events_again(row: InferenceJob, holder: Holder) -> AsyncIterator[Placed | None]:
+    """All of them, as `inference.waiting.follow` yields them: from the stream, else the end from the row.
+
+    Raises AppError CONFLICT where what was answered is not kept, and BACKEND_UNAVAILABLE.
+    """
+    if find_source(row, Position()) is Source.STREAM:
+        return resume(message_for(row), Position(), holder)
+    if row.kind == JobKind.EMBED and row.state == JobState.SUCCEEDED and not _has_vectors(row):
+        raise AppError(ErrorCode.CONFLICT, "The vectors of this key's call are not kept any more.")
+    return replay_events(row, Position())
+
+
+def _has_vectors(row: InferenceJob) -> bool:
+    return bool((row.answer or {}).get("embeddings"))
