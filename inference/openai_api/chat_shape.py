@@ -7,7 +7,7 @@ from typing import Any
 
 from inference.openai_api.shape import Shape
 from inference.openai_api.tool_fields import ToolUse
-from inference.openai_api.tool_parsing import Piece, PieceReader
+from inference.openai_api.tool_parsing import Piece, PieceReader, repeated_call_ids
 from inference.protocol import Choice, ErrorEvent, FinishReason, TokenLogprob, ToolCall
 from llamagpu.http.errors import AppError
 
@@ -25,7 +25,7 @@ class ChatShape(Shape):
         self._call_numbers: dict[int, dict[str, int]] = {}
 
     def opening(self, index: int) -> list[dict[str, Any]]:
-        self._readers[index] = PieceReader(self._use)
+        self._readers[index] = self._reader(index)
         self._call_numbers[index] = {}
         return [_delta(index, {"role": "assistant", "content": ""})]
 
@@ -53,7 +53,7 @@ class ChatShape(Shape):
         return AppError(error.code, re.sub(r"\Aresponse_format: ", "tools: ", error.message))
 
     def whole(self, index: int, choice: Choice) -> dict[str, Any]:
-        reader = PieceReader(self._use)
+        reader = self._reader(index)
         pieces = [*reader.feed(choice.text), *reader.finish()]
         text = "".join(piece for piece in pieces if isinstance(piece, str))
         calls = [piece for piece in pieces if isinstance(piece, ToolCall)]
@@ -67,6 +67,9 @@ class ChatShape(Shape):
             "logprobs": None if choice.logprobs is None else logprob_fields(choice.logprobs),
             "finish_reason": _finish_reason(choice.finish_reason, len(calls)),
         }
+
+    def _reader(self, index: int) -> PieceReader:
+        return PieceReader(self._use, repeated_call_ids(f"{self.seed} {index}"))
 
     def _deltas(self, index: int, pieces: list[Piece]) -> list[dict[str, Any]]:
         deltas = []

@@ -64,6 +64,9 @@ class Shape(Answer):
     object: str
     chunk_object: str
 
+    #: The ids of an answer's parts follow from it: they are the same whenever it is told.
+    seed = ""
+
     def __init__(self, model: str, *, include_usage: bool) -> None:
         self.model = model
         self.include_usage = include_usage
@@ -87,7 +90,7 @@ class Shape(Answer):
         """One answer in one piece."""
 
     def body(self, submitted: Submitted, ended: Sequence[DoneEvent]) -> dict[str, Any]:
-        n = submitted.jobs[0].params.n
+        n, self.seed = submitted.jobs[0].params.n, submitted.jobs[0].job_id
         choices = [
             self.whole(number * n + choice.index, choice)
             for number, done in enumerate(ended)
@@ -106,6 +109,7 @@ class _ChunkWriter:
     def __init__(self, submitted: Submitted, shape: Shape) -> None:
         self._shape = shape
         self._n = submitted.jobs[0].params.n
+        shape.seed = submitted.jobs[0].job_id
         self._head = _head(submitted, shape, shape.chunk_object)
         self._sent = SentAnswers()
         self._opened: set[int] = set()
@@ -152,8 +156,12 @@ class _ChunkWriter:
     def _close(self, job: int, choice: Choice) -> list[dict[str, Any]]:
         index = job * self._n + choice.index
         choices = self._open(index)
-        if rest := self._sent.of(job, choice.index).rest_of(choice.text):
-            choices += self._shape.pieces(index, rest, ())
+        answer = self._sent.of(job, choice.index)
+        rest = answer.rest_of(choice.text)
+        # An answer that comes as a whole, from its row, has said none of its log probabilities.
+        logprobs = () if answer.num_logprobs else choice.logprobs or ()
+        if rest or logprobs:
+            choices += self._shape.pieces(index, rest, logprobs)
         return choices + self._shape.ending(index, choice)
 
     def _chunks(self, choices: list[dict[str, Any]]) -> list[str]:
