@@ -87,7 +87,7 @@ class Reaper:
         rows = list(
             InferenceJob.objects.live()
             .filter(created_at__lt=timezone.now() - _YOUNG)
-            .select_related("model", "batch_item")
+            .select_related("model", "batch_item", "line_job")
             # A long batch must not hide the calls for which somebody waits.
             .order_by("-priority", "created_at")[:_MAX_ROWS]
         )
@@ -110,7 +110,7 @@ class Reaper:
 
         One message for each would keep most of them waiting without a lease, which looks like death.
         """
-        if hasattr(row, "batch_item"):
+        if hasattr(row, "batch_item") or hasattr(row, "line_job"):
             self._of_batches.append(job.job_id)
         else:
             ring(job)
