@@ -2,6 +2,7 @@
 
 `python -m tests.fakes N` serves the socket number N. Prompts: `say a b c` answers word by word,
 `die` ends the process, `die once FILE` only the first time, `hang` never answers,
+`read` does not even begin to,
 `third` answers the third attempt only, `fail` fails.
 A model whose path ends in `broken` does not load, one that ends in `slow` loads without an end.
 """
@@ -101,6 +102,8 @@ class FakeEngine:
                 self.hanging.add(command.request_id)
             case ["hang", *_]:
                 self.send(Delta(command.request_id, "wait ", 1))
+                self.hanging.add(command.request_id)
+            case ["read", *_]:  # the prompt, without an end
                 self.hanging.add(command.request_id)
             case ["fail", *_]:
                 self.send(Failed(command.request_id, ErrorCode.INFERENCE_FAILED, "as asked"))

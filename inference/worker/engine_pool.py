@@ -17,6 +17,7 @@ from inference.worker.engine_process import (
     ENGINE_COMMAND,
     EngineDiedError,
     EngineLoadError,
+    EngineNotReadyError,
     EngineProcess,
 )
 from inference.worker.eviction import Eviction, RoomKeeper
@@ -31,6 +32,8 @@ logger = logging.getLogger(__name__)
 #: Loads a big model from a slow disk; a job's own deadline is usually shorter.
 LOAD_TIMEOUT = 600.0
 _DEATH_POLL = 0.1
+# Between two looks at whether a load is still waited for.
+_PATIENCE = 0.5
 _START_RETRY = 5.0
 _ROOM_POLL = 0.2
 # An engine that goes for another one has no requests: it only has to end.
@@ -89,8 +92,13 @@ class EnginePool:
         with self._lock:
             self._room.protected = frozenset(slugs)
 
-    def get(self, slug: str, timeout: float = LOAD_TIMEOUT) -> Engine:
-        """The engine of a model, ready. Raises EngineLoadError.
+    def get(
+        self,
+        slug: str,
+        timeout: float = LOAD_TIMEOUT,
+        is_wanted: Callable[[], bool] = lambda: True,
+    ) -> Engine:
+        """The engine of a model, ready. Raises EngineLoadError, soon once it is not wanted any more.
 
         One that could not load stays failed for a pause; one that died, or is being unloaded, is
         waited for.
@@ -101,16 +109,19 @@ class EnginePool:
             try:
                 if process is None or process.is_leaving:
                     raise EngineDiedError(slug)
-                process.wait_ready(max(0.0, give_up_at - time.monotonic()))
+                process.wait_ready(max(0.0, min(_PATIENCE, give_up_at - time.monotonic())))
                 process.touch()
                 return process
+            except EngineNotReadyError:
+                if time.monotonic() >= give_up_at or not is_wanted():
+                    raise
             except EngineLoadError as error:
                 if error.code is not ErrorCode.INSUFFICIENT_MEMORY:
                     raise
                 if not self._evict_one_more(slug, process):
                     raise self._with_holders(slug, error) from error
             except EngineDiedError as error:
-                if time.monotonic() >= give_up_at:
+                if time.monotonic() >= give_up_at or not is_wanted():
                     message = f"The engine of '{slug}' went away and is not back in time."
                     raise EngineLoadError(ErrorCode.MODEL_LOAD_FAILED, message) from error
                 time.sleep(_DEATH_POLL)

@@ -80,6 +80,10 @@ class EngineLoadError(Exception):
         self.code = code
 
 
+class EngineNotReadyError(EngineLoadError):
+    """It has neither failed nor succeeded in the time that it was given."""
+
+
 RequestEvent = Started | Delta | Finished | Failed | EngineDiedError
 
 
@@ -172,11 +176,11 @@ class EngineProcess:
     def wait_ready(self, timeout: float) -> Loaded:
         """What was loaded.
 
-        Raises EngineLoadError where that failed or takes over `timeout` seconds, EngineDiedError
-        where the process has ended since or was unloaded meanwhile.
+        Raises EngineLoadError where that failed, EngineNotReadyError where it takes over `timeout`
+        seconds, EngineDiedError where the process has ended since or was unloaded meanwhile.
         """
         if not self._settled.wait(timeout):
-            raise EngineLoadError(
+            raise EngineNotReadyError(
                 ErrorCode.MODEL_LOAD_FAILED, f"'{self.slug}' was not ready in time."
             )
         if self._is_dead and (self.info is not None or self.is_leaving):

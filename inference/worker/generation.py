@@ -193,6 +193,9 @@ class JobRunner:
         except EngineLoadError as error:
             if self._is_draining:
                 raise EngineDiedError(job.model) from error
+            if run.cancelled.is_set():
+                self._fail(run, ErrorCode.CANCELLED, run.why_cancelled)
+                return
             if time.time() >= job.deadline_unix:
                 message = "The model was not ready within the time limit."
                 self._fail(run, ErrorCode.DEADLINE_EXCEEDED, message)
@@ -221,7 +224,9 @@ class JobRunner:
         """Wait for a loaded engine. Raises EngineLoadError."""
         began = time.monotonic()
         try:
-            engine = self._engines.get(run.job.model, timeout=timeout)
+            engine = self._engines.get(
+                run.job.model, timeout, is_wanted=lambda: not run.cancelled.is_set()
+            )
         finally:  # all attempts together, as `queue_time` is
             waited = (run.course.load_time or 0.0) + time.monotonic() - began
             run.course = replace(run.course, load_time=waited)

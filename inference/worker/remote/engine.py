@@ -28,6 +28,7 @@ from inference.states import ModelState
 from inference.worker.engine_process import (
     EngineDiedError,
     EngineLoadError,
+    EngineNotReadyError,
     EngineProcess,
     Ticket,
 )
@@ -105,7 +106,7 @@ class RemoteEngine:
     def wait_ready(self, timeout: float) -> Loaded:
         """What the upstream serves. Raises as `EngineProcess.wait_ready` does."""
         if not self._settled.wait(timeout):
-            raise EngineLoadError(
+            raise EngineNotReadyError(
                 ErrorCode.BACKEND_UNAVAILABLE,
                 f"The upstream of '{self.slug}' was not there in time.",
             )
