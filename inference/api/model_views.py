@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter, PolymorphicProxySerializer, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -17,6 +17,7 @@ from inference.api.model_serializers import (
     RegisterModelSerializer,
     registrar_for,
 )
+from inference.api.upstream_serializers import RegisterRemoteSerializer
 from inference.model_control import change_model, load_model, unload_model
 from inference.model_progress import ModelProgress, progress_of, wait_until_gone
 from inference.models import Model
@@ -45,7 +46,11 @@ class ModelsView(APIView):
 
     @extend_schema(
         operation_id="register_model",
-        request=RegisterModelSerializer,
+        request=PolymorphicProxySerializer(
+            "RegisterAnyModel",
+            [RegisterModelSerializer, RegisterRemoteSerializer],
+            resource_type_field_name=None,
+        ),
         responses={201: OpenApiTypes.OBJECT},
     )
     def post(self, request: Request) -> Response:

@@ -105,12 +105,17 @@ class UpstreamSerializer(StrictSerializer):
         return {names.get(name, name): value for name, value in self.validated_data.items()}
 
 
-class UpstreamAnswerSerializer(serializers.Serializer[Any]):
+class ShownUpstreamSerializer(serializers.Serializer[Any]):
     """An upstream as who manages models sees it."""
 
-    model = serializers.CharField()
+    model = serializers.CharField(source="model.slug")
     base_url = serializers.CharField()
     upstream_model = serializers.CharField()
     has_key = serializers.BooleanField()
     timeout = serializers.IntegerField(source="silence")
     capabilities = serializers.ListField(child=serializers.CharField())
+
+
+class UpstreamAnswerSerializer(serializers.Serializer[Any]):
+    success = serializers.BooleanField(default=True)
+    upstream = ShownUpstreamSerializer()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import OpenApiExample, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -23,13 +23,31 @@ from llamagpu.lib.error_codes import ErrorCode
 
 REGISTRARS[SourceKind.REMOTE] = RegisterRemoteSerializer
 
+_EXAMPLE = OpenApiExample(
+    "vLLM",
+    value={
+        "success": True,
+        "upstream": {
+            "model": "some-model",
+            "base_url": "http://gpu-1.example.org:8000/v1",
+            "upstream_model": "org/Some-Model",
+            "has_key": True,
+            "timeout": 120,
+            "capabilities": ["chat", "completions"],
+        },
+    },
+    response_only=True,
+)
+
 
 class UpstreamView(APIView):
     """GET, PATCH /api/models/{id}/upstream"""
 
     access = WRITE_MODELS
 
-    @extend_schema(operation_id="read_upstream", responses=UpstreamAnswerSerializer)
+    @extend_schema(
+        operation_id="read_upstream", responses=UpstreamAnswerSerializer, examples=[_EXAMPLE]
+    )
     def get(self, request: Request, slug: str) -> Response:
         model = find_any_model(slug, request.user, request.auth)
         upstream = Upstream.objects.visible_to(request.user).filter(model=model).first()
@@ -41,6 +59,7 @@ class UpstreamView(APIView):
         operation_id="change_upstream",
         request=UpstreamSerializer,
         responses=UpstreamAnswerSerializer,
+        examples=[_EXAMPLE],
     )
     def patch(self, request: Request, slug: str) -> Response:
         model = find_any_model(slug, request.user, request.auth)
@@ -50,5 +69,4 @@ class UpstreamView(APIView):
 
 
 def _shown(upstream: Upstream) -> Response:
-    shown = UpstreamAnswerSerializer(upstream).data
-    return Response({"success": True, "upstream": {**shown, "model": upstream.model.slug}})
+    return Response(UpstreamAnswerSerializer({"success": True, "upstream": upstream}).data)

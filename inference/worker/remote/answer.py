@@ -72,7 +72,7 @@ class _Details(msgspec.Struct):
     cached_tokens: int | None = None
 
 
-class _Usage(msgspec.Struct):
+class UsageTold(msgspec.Struct):
     prompt_tokens: int = 0
     completion_tokens: int = 0
     prompt_tokens_details: _Details | None = None
@@ -80,7 +80,7 @@ class _Usage(msgspec.Struct):
 
 class Chunk(msgspec.Struct):
     choices: list[_Choice] | None = None
-    usage: _Usage | None = None
+    usage: UsageTold | None = None
     error: Any = None
 
 
@@ -146,7 +146,7 @@ class Answer:
         self._request = request
         self._parts = [_Part(i, request.params.logprobs is not None) for i in range(n)]
         self._told: Usage | None = None
-        self._guessed_prompt = max(1, prompt_bytes // _BYTES_PER_TOKEN)
+        self._guessed_prompt = estimated_prompt(prompt_bytes)
 
     @property
     def has_begun(self) -> bool:
@@ -187,7 +187,7 @@ class Answer:
                     ErrorCode.INFERENCE_FAILED, "A filter of the upstream ended the answer."
                 )
         if chunk.usage is not None:
-            self._told = _usage_of(chunk.usage) or self._told
+            self._told = usage_of(chunk.usage) or self._told
         return deltas
 
     def finished(self, timings: Timings, *, is_marked_done: bool) -> Finished:
@@ -207,7 +207,12 @@ class Answer:
         )
 
 
-def _usage_of(told: _Usage) -> Usage | None:
+def estimated_prompt(num_bytes: int) -> int:
+    """Tokens of a prompt that nobody has counted."""
+    return max(1, num_bytes // _BYTES_PER_TOKEN)
+
+
+def usage_of(told: UsageTold) -> Usage | None:
     """None where the counts cannot be."""
     cached = told.prompt_tokens_details.cached_tokens if told.prompt_tokens_details else 0
     counts = (told.prompt_tokens, told.completion_tokens, cached or 0)

@@ -13,6 +13,8 @@ from inference.worker.remote.failures import RemoteFailure
 from inference.worker.remote.target import RemoteLoad
 from llamagpu.lib.error_codes import ErrorCode
 
+#: Answered with one JSON body, where all others stream.
+EMBEDDINGS = "/embeddings"
 _DEFAULTS = SamplingParams()
 # Sent in any case: a server's own defaults may differ from what our callers are promised.
 _ALWAYS = ("temperature", "top_p")
@@ -44,6 +46,8 @@ class Question:
 def question_of(request: Submit, load: RemoteLoad, limit: int) -> Question:
     """What to ask; `limit` is the context length, 0 where nobody knows it. Raises RemoteFailure."""
     prompt, params = request.prompt, request.params
+    if prompt.inputs:
+        return _embedding(prompt, load)
     _check_offered(prompt, params, load)
     body: dict[str, Any] = {
         "model": load.upstream_model,
@@ -66,6 +70,16 @@ def question_of(request: Submit, load: RemoteLoad, limit: int) -> Question:
     else:
         question = _chat(prompt, params, body, load)
     return replace(question, is_open=params.max_tokens >= load.max_new_tokens)
+
+
+def _embedding(prompt: Prompt, load: RemoteLoad) -> Question:
+    if "embeddings" not in load.capabilities:
+        raise _not_offered("input: this model's upstream makes no embeddings.")
+    inputs = [
+        item.text if item.token_ids is None else list(item.token_ids) for item in prompt.inputs
+    ]
+    body = {"model": load.upstream_model, "input": inputs, "encoding_format": "float"}
+    return Question(EMBEDDINGS, body)
 
 
 def _completion(prompt: Prompt, params: SamplingParams, body: dict[str, Any]) -> Question:
@@ -123,8 +137,6 @@ def _response_format(grammar: Grammar) -> dict[str, Any]:
 
 def _check_offered(prompt: Prompt, params: SamplingParams, load: RemoteLoad) -> None:
     """Refuses what cannot be passed on, by name, rather than leave it out."""
-    if prompt.inputs:
-        raise _not_offered("input: this model's upstream makes no embeddings.")
     for field in fields(params):
         if field.name not in _KNOWN and getattr(params, field.name) != field.default:
             raise _not_offered(f"{field.name}: is not passed on to upstreams.")

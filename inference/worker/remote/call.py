@@ -10,8 +10,8 @@ import httpx
 import msgspec
 
 from inference.protocol import Delta, Finished, Started, Submit, Timings, Usage
-from inference.worker.remote.answer import Answer, decode_chunk
-from inference.worker.remote.body import Question, question_of
+from inference.worker.remote.answer import Answer, decode_chunk, estimated_prompt
+from inference.worker.remote.body import EMBEDDINGS, Question, question_of
 from inference.worker.remote.events import DONE, read_events
 from inference.worker.remote.failures import (
     BrokenOffError,
@@ -26,6 +26,7 @@ from inference.worker.remote.failures import (
 )
 from inference.worker.remote.network import ForbiddenAddressError
 from inference.worker.remote.target import RemoteLoad
+from inference.worker.remote.vectors import most_bytes, read_vectors
 from llamagpu.lib.error_codes import ErrorCode
 
 #: How often a request is sent to an upstream that fails, and for how many seconds to one that is away; one
@@ -99,11 +100,13 @@ class RemoteCall:
                 "POST",
                 self._load.base_url.text + question.path,
                 content=content,
-                headers={"Content-Type": "application/json", "Accept": "text/event-stream"},
+                headers={"Content-Type": "application/json"},
             ) as response:
                 if response.status_code != 200:
                     body = await read_bounded(response, _MAX_ERROR_BYTES)
                     raise failure_of(response.status_code, response.headers, body, self._load)
+                if question.path == EMBEDDINGS:
+                    return await self._read_vectors(response, len(content))
                 check_form(response, "text/event-stream")
                 return await self._follow(response.aiter_raw(), len(content))
         except ForbiddenAddressError as error:
@@ -115,6 +118,15 @@ class RemoteCall:
                 raise BrokenOffError from error
             self._note_doubt()
             raise unreachable() from error
+
+    async def _read_vectors(self, response: httpx.Response, prompt_bytes: int) -> Finished:
+        check_form(response, "application/json")
+        self._emit(Started(self._request.request_id, estimated_prompt(prompt_bytes), 0.0))
+        body = await read_bounded(response, most_bytes(self._request))
+        elapsed = time.monotonic() - self._began
+        return read_vectors(
+            body, self._request, prompt_bytes, Timings(ttft=elapsed, inference_time=elapsed)
+        )
 
     async def _follow(self, chunks: AsyncIterator[bytes], prompt_bytes: int) -> Finished:
         answer = self._answer = Answer(self._request, prompt_bytes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from typing import Any
 
 import pytest
@@ -232,3 +233,32 @@ def test_counts_that_cannot_be_are_not_believed(
     upstream.will(say("a", usage=usage))
     counted = answer(make_engine())[-1].usage
     assert (counted.completion_tokens, counted.is_estimated) == (1, True)
+
+
+def test_vectors_of_texts(upstream: FakeUpstream, make_engine: MakeEngine) -> None:
+    data = [{"index": 1, "embedding": [0.0, -1.0]}, {"index": 0, "embedding": [0.5, 1]}]
+    upstream.will(status(200, {"data": data, "usage": {"prompt_tokens": 4}}))
+    prompt = Prompt(inputs=(Prompt(text="a"), Prompt(text="b")))
+    last = answer(make_engine(), prompt=prompt, max_tokens=0)[-1]
+    assert [struct.unpack("<2f", vector) for vector in last.embeddings] == [(0.5, 1), (0, -1)]
+    assert last.usage == Usage(4)
+    (asked,) = upstream.asked
+    assert asked.path == "/v1/embeddings"
+    assert asked.body == {"model": MODEL, "input": ["a", "b"], "encoding_format": "float"}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        [],
+        [{"index": 1, "embedding": [1.0]}],
+        [{"index": 0, "embedding": []}],
+        [{"index": 0, "embedding": [1e300]}],
+        [{"index": 0, "embedding": ["a"]}],
+        "x",
+    ],
+)
+def test_vectors_that_are_none(upstream: FakeUpstream, make_engine: MakeEngine, data: Any) -> None:
+    upstream.will(status(200, {"data": data}))
+    prompt = Prompt(inputs=(Prompt(text="a"),))
+    assert answer(make_engine(), prompt=prompt)[-1].code is ErrorCode.BACKEND_UNAVAILABLE
