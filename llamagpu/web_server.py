@@ -25,8 +25,9 @@ from django.conf import settings
 from twisted.internet import reactor
 from twisted.web.http import HTTPChannel
 
-from llamagpu.http.errors import error_body
+from llamagpu.http.errors import AppError, error_body
 from llamagpu.http.large_bodies import FRAME_BYTES, LARGE_BODY, attach_body, is_large
+from llamagpu.http.openai_errors import PREFIX, openai_error
 from llamagpu.lib.error_codes import ErrorCode
 
 logger = logging.getLogger(__name__)
@@ -185,10 +186,17 @@ class BoundedChannel(HTTPChannel):
             super()._send100Continue()
 
     def answer(self, status: int, phrase: bytes, code: ErrorCode, message: str) -> None:
-        """The envelope, written past the request: nothing else has been or will be said."""
+        """The error in the form of its address, written past the request: nothing else was said."""
         request_id = f"req_{secrets.token_hex(12)}"
         logger.info("refused before Django: %d %s (%s)", status, message, request_id)
-        body = json.dumps(error_body(request_id, code, message)).encode()
+        path: Any = getattr(self, "_path", None)
+        is_openai = isinstance(path, bytes) and path.startswith(PREFIX.encode())
+        form = (
+            openai_error(AppError(code, message))
+            if is_openai
+            else error_body(request_id, code, message)
+        )
+        body = json.dumps(form).encode()
         head = (
             b"HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n"
             b"Connection: close\r\nX-Request-ID: %s\r\nX-Content-Type-Options: nosniff\r\n\r\n"

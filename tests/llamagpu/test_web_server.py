@@ -105,6 +105,14 @@ def test_a_declared_body_that_is_too_large_is_refused_before_it_comes(port: int)
     assert lives(port)
 
 
+def test_clients_of_openai_are_refused_in_their_own_form(port: int) -> None:
+    head = b"POST /v1/embeddings HTTP/1.1\r\n" + HOST + b"Content-Length: 99999999999\r\n\r\n"
+    start, _, body = say(port, head).partition(b"\r\n\r\n")
+    assert int(start.split()[1]) == 413
+    error = json.loads(body)["error"]
+    assert (error["type"], error["code"]) == ("invalid_request_error", "content_too_large")
+
+
 def test_one_that_waits_for_leave_gets_none(port: int) -> None:
     head = post(b"Content-Length: 99999999\r\n", b"Expect: 100-continue\r\n")
     answer = say(port, head)
