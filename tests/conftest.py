@@ -19,7 +19,7 @@ from accounts import failed_attempts, limit_policies, limits, role_rights
 from accounts.models import User
 from accounts.services.api_keys import create_api_key
 from accounts.services.users import create_user
-from inference import admission
+from inference import admission, routing
 from inference.catalog import sync_models
 from llamagpu.lib.redis_client import sync_client
 from llamagpu.supervisor.valkey import EmbeddedValkey, find_server
@@ -93,6 +93,7 @@ def nothing_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(configuration, "_known", configuration._Known({}, math.inf))
     monkeypatch.setattr(configuration, "_frozen", None)
     monkeypatch.setattr(configuration, "_complaints", set())
+    monkeypatch.setattr(routing, "_router", routing.Router())
 
 
 @pytest.fixture(autouse=True)

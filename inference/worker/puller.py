@@ -94,7 +94,8 @@ class Puller:
     def close(self, timeout: float) -> None:
         """End what runs; its rows still ask for it, so the next worker goes on."""
         self._stop.set()
-        self._thread.join(timeout)
+        if self._thread.is_alive():
+            self._thread.join(timeout)
         for pull in self._running():
             _end(pull)
             self._give_up(pull.slug)
