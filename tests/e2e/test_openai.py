@@ -238,8 +238,9 @@ def test_errors_are_of_the_clients_own_classes(client: openai.OpenAI, stack: Sta
     with pytest.raises(openai.NotFoundError) as missing:
         client.chat.completions.create(model="gpt-9", messages=PARIS)
     assert missing.value.code == "model_not_found"
-    with pytest.raises(openai.NotFoundError):
-        client.embeddings.create(model=MODEL, input="x")
+    with pytest.raises(openai.BadRequestError) as best:
+        client.completions.create(model=MODEL, prompt="x", best_of=2)
+    assert best.value.param == "best_of"
     with pytest.raises(openai.AuthenticationError):
         client.with_options(api_key="wrong").models.list()
     with pytest.raises(openai.BadRequestError) as schema:

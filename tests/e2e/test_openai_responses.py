@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import openai
+import pytest
 from pydantic import BaseModel
 
 from tests.e2e.conftest import Stack
@@ -37,9 +38,31 @@ def test_a_question_is_answered(client: openai.OpenAI, stack: Stack) -> None:
         model=MODEL, input="What is the capital of France?", instructions="Be brief.", temperature=0
     )
     assert "Paris" in answer.output_text
-    assert (answer.status, answer.store) == ("completed", False)
+    assert (answer.status, answer.store) == ("completed", True)
     assert answer.usage is not None
     assert answer.usage.total_tokens == answer.usage.input_tokens + answer.usage.output_tokens
+
+
+def test_a_conversation_goes_on_from_what_is_stored(client: openai.OpenAI) -> None:
+    asked: dict[str, Any] = {"model": MODEL, "temperature": 0}
+    with client.responses.stream(input="What is the capital of France?", **asked) as stream:
+        first = stream.get_final_response()
+    again = client.responses.retrieve(first.id)
+    assert [item.id for item in again.output] == [item.id for item in first.output]
+    assert again.output_text == first.output_text
+    assert again.usage == first.usage
+    second = client.responses.create(
+        input="Thanks.", previous_response_id=first.id, max_output_tokens=9, **asked
+    )
+    assert second.previous_response_id == first.id
+    items = list(client.responses.input_items.list(second.id, order="asc", limit=1))
+    assert [item.role for item in items] == ["user", "assistant", "user"]  # type: ignore[union-attr]
+    client.responses.delete(first.id)
+    with pytest.raises(openai.NotFoundError):
+        client.responses.retrieve(first.id)
+    with pytest.raises(openai.NotFoundError) as gone:
+        client.responses.create(input="And now?", previous_response_id=first.id, **asked)
+    assert gone.value.param == "previous_response_id"
 
 
 def test_the_clients_own_stream_builds_up_the_same(client: openai.OpenAI) -> None:
