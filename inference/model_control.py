@@ -55,12 +55,12 @@ def load_model(
     has the backend or Redis is away, INVALID_INPUT.
     """
     chosen = options or LoadOptions()
+    _check_is_here(model)
     check_room(model, chosen)
     has_failed = has_failed_engine(model)
     with transaction.atomic():
         row = _locked(model)
-        if row.state != ModelState.AVAILABLE:
-            raise AppError(ErrorCode.MODEL_NOT_FOUND, f"The files of '{row.slug}' are not there.")
+        _check_is_here(row)
         if not row.is_enabled:
             raise AppError(ErrorCode.CONFLICT, f"'{row.slug}' is disabled: enable it first.")
         before = _control_of(row)
@@ -157,6 +157,11 @@ def _forget(row: Model, reason: Mapping[str, Any]) -> None:
         before=before,
         after=_control_of(row),
     )
+
+
+def _check_is_here(model: Model) -> None:
+    if model.state != ModelState.AVAILABLE:
+        raise AppError(ErrorCode.MODEL_NOT_FOUND, f"The files of '{model.slug}' are not there.")
 
 
 def _locked(model: Model) -> Model:

@@ -168,7 +168,9 @@ class ModelPullView(APIView):
     )
     def post(self, request: Request, slug: str) -> Response:
         model = find_any_model(slug, request.user, request.auth)
-        return _under_way(request, start_pull(actor=request.user, model=model))
+        pulled = start_pull(actor=request.user, model=model)
+        is_here = pulled.state == ModelState.AVAILABLE  # whether loaded or not
+        return _under_way(request, pulled, is_done=is_here)
 
     @extend_schema(
         operation_id="cancel_model_pull", request=None, responses={200: OpenApiTypes.OBJECT}
@@ -215,8 +217,13 @@ def _described(model: Model) -> Response:
     return Response({"success": True, "model": described})
 
 
-def _under_way(request: Request, model: Model, **fields: Any) -> Response:
-    """How the model stands now, and where to read on while that is not the end."""
+def _under_way(
+    request: Request, model: Model, *, is_done: bool | None = None, **fields: Any
+) -> Response:
+    """How the model stands now, and where to read on while that is not the end.
+
+    `is_done` None: loaded, or not to be loaded.
+    """
     progress = progress_of(model)
     address = f"{request.path.rpartition('/')[0]}/progress"
     body = {
@@ -228,7 +235,7 @@ def _under_way(request: Request, model: Model, **fields: Any) -> Response:
         "progress_url": address,
         **fields,
     }
-    if _is_done(progress):
+    if _is_done(progress) if is_done is None else is_done:
         return Response(body)
     return Response(body, status=202, headers={"Location": address})
 

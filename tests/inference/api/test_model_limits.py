@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from inference import presence
 from inference.model_control import change_model
 from inference.models import InferenceJob, Model
 from inference.presence import announce
@@ -16,7 +17,8 @@ from tests.inference.test_model_control import worker
 
 
 @pytest.fixture(autouse=True)
-def live_worker(redis_client: Any) -> None:
+def live_worker(redis_client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(presence, "LIFETIME", 600)  # a slow machine must not outlive it
     announce(redis_client, worker())
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from inference import presence
 from inference.dispatch import QUEUE, queue_of, ring
 from inference.presence import EngineReport, announce, withdraw
 from inference.protocol import GenerationJob
@@ -15,6 +16,12 @@ from inference.worker.engine_pool import EnginePool
 from inference.worker.forwarding import Forwarder, rescue_messages
 from tests.conftest import MODEL
 from tests.inference.test_model_control import worker
+
+
+@pytest.fixture(autouse=True)
+def long_lives(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slow machine must not outlive a report."""
+    monkeypatch.setattr(presence, "LIFETIME", 600)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 import pytest
 
-from inference import pull_progress
+from inference import presence, pull_progress
 from inference.models import Model
 from inference.presence import announce
 from inference.services.model_pulls import cancel_pull, start_pull
@@ -27,6 +27,12 @@ from tests.inference.worker.conftest import wait_until
 pytestmark = pytest.mark.django_db(transaction=True, serialized_rollback=True)
 
 Make = Callable[..., Puller]
+
+
+@pytest.fixture(autouse=True)
+def long_lives(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slow machine must not outlive a report."""
+    monkeypatch.setattr(presence, "LIFETIME", 600)
 
 
 @pytest.fixture
