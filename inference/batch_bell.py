@@ -17,8 +17,8 @@ from llamagpu.lib.redis_client import SyncRedis
 
 TASK_NAME = "inference.drive_file_batch"
 #: Milliseconds after which a message counts as lost, and a driver that says nothing as dead.
-RUNG_MS = 15_000
-LEASE_MS = 30_000
+RUNG_MS = 10_000
+LEASE_MS = 12_000
 # Of a batch's failures, seconds that they are remembered.
 _FAILURES_LIFETIME = 3600
 _RENEW = (

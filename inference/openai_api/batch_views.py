@@ -23,7 +23,8 @@ from inference.openai_api.batch_fields import (
     find_batch,
 )
 from inference.openai_api.file_fields import LIST_SCHEMA, check_parameters, find_file, list_page
-from inference.openai_api.views import OpenAIView
+from inference.openai_api.file_views import PlainView
+from inference.openai_api.schemas import REFUSED
 from inference.services.file_batches import BatchCall, cancel_batch, create_batch
 from inference.services.idempotency import CallKey, find_made
 from llamagpu.http import idempotency
@@ -36,7 +37,7 @@ logger = logging.getLogger(__name__)
 _MOST_BATCHES = 100
 
 
-class BatchesView(OpenAIView):
+class BatchesView(PlainView):
     """GET and POST /v1/batches"""
 
     access = INFER_BATCH
@@ -50,7 +51,7 @@ class BatchesView(OpenAIView):
         operation_id="create_file_batch",
         parameters=[idempotency.PARAMETER],
         request=BatchRequestSerializer,
-        responses=BatchObjectSerializer,
+        responses={200: BatchObjectSerializer, **REFUSED},
     )
     def post(self, request: Request) -> Response:
         body = BatchRequestSerializer(data=request.data)
@@ -73,7 +74,9 @@ class BatchesView(OpenAIView):
         return Response(batch_fields(batch))
 
     @extend_schema(
-        operation_id="list_file_batches", parameters=LIST_SCHEMA, responses=BatchListSerializer
+        operation_id="list_file_batches",
+        parameters=LIST_SCHEMA,
+        responses={200: BatchListSerializer, **REFUSED},
     )
     def get(self, request: Request) -> Response:
         check_parameters(request, ("after", "limit"))
@@ -84,22 +87,28 @@ class BatchesView(OpenAIView):
         return Response(page)
 
 
-class BatchView(OpenAIView):
+class BatchView(PlainView):
     """GET /v1/batches/{id}"""
 
     access = INFER_BATCH
 
-    @extend_schema(operation_id="read_file_batch", responses=BatchObjectSerializer)
+    @extend_schema(
+        operation_id="read_file_batch", responses={200: BatchObjectSerializer, **REFUSED}
+    )
     def get(self, request: Request, name: str) -> Response:
         return Response(batch_fields(find_batch(request.user, name)))
 
 
-class BatchCancelView(OpenAIView):
+class BatchCancelView(PlainView):
     """POST /v1/batches/{id}/cancel"""
 
     access = INFER_BATCH
 
-    @extend_schema(operation_id="cancel_file_batch", request=None, responses=BatchObjectSerializer)
+    @extend_schema(
+        operation_id="cancel_file_batch",
+        request=None,
+        responses={200: BatchObjectSerializer, **REFUSED},
+    )
     def post(self, request: Request, name: str) -> Response:
         batch = find_batch(request.user, name)
         cancel_batch(actor=request.user, batch=batch)

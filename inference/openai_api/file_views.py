@@ -11,6 +11,7 @@ from django.utils.http import content_disposition_header
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.negotiation import DefaultContentNegotiation
+from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -30,6 +31,7 @@ from inference.openai_api.file_fields import (
     list_page,
 )
 from inference.openai_api.file_upload import FileSerializer, UploadParser, read_upload
+from inference.openai_api.schemas import REFUSED
 from inference.openai_api.views import OpenAIView
 from inference.services.files import INPUT, OUTPUT, delete_file, store_file
 from llamagpu.http.errors import AppError
@@ -42,7 +44,22 @@ _MOST_FILES = 10_000
 _READ = 256 * 1024
 
 
-class FilesView(OpenAIView):
+class _AnyAccepted(DefaultContentNegotiation):
+    def select_renderer(
+        self, request: Request, renderers: Any, format_suffix: str | None = None
+    ) -> Any:
+        renderer = next(iter(renderers))
+        return renderer, renderer.media_type
+
+
+class PlainView(OpenAIView):
+    """Nothing is streamed as events: answers and errors are JSON, whatever a client accepts."""
+
+    renderer_classes = [JSONRenderer]
+    content_negotiation_class = _AnyAccepted
+
+
+class FilesView(PlainView):
     """GET and POST /v1/files"""
 
     access = INFER_BATCH
@@ -55,7 +72,7 @@ class FilesView(OpenAIView):
     @extend_schema(
         operation_id="create_file",
         request={"multipart/form-data": FileSerializer},
-        responses=FileObjectSerializer,
+        responses={200: FileObjectSerializer, **REFUSED},
     )
     def post(self, request: Request) -> Response:
         upload = read_upload(request)
@@ -75,7 +92,7 @@ class FilesView(OpenAIView):
             OpenApiParameter("order", str, enum=["asc", "desc"], description="by creation"),
             OpenApiParameter("purpose", str, enum=[INPUT, OUTPUT]),
         ],
-        responses=FileListSerializer,
+        responses={200: FileListSerializer, **REFUSED},
     )
     def get(self, request: Request) -> Response:
         check_parameters(request, _LIST_PARAMETERS)
@@ -90,41 +107,30 @@ class FilesView(OpenAIView):
         return Response(page)
 
 
-class FileView(OpenAIView):
+class FileView(PlainView):
     """GET and DELETE /v1/files/{id}"""
 
     access = INFER_BATCH
 
-    @extend_schema(operation_id="read_file", responses=FileObjectSerializer)
+    @extend_schema(operation_id="read_file", responses={200: FileObjectSerializer, **REFUSED})
     def get(self, request: Request, name: str) -> Response:
         return Response(file_fields(find_file(request.user, name)))
 
-    @extend_schema(operation_id="delete_file", responses=FileDeletedSerializer)
+    @extend_schema(operation_id="delete_file", responses={200: FileDeletedSerializer, **REFUSED})
     def delete(self, request: Request, name: str) -> Response:
         row = find_file(request.user, name)
         delete_file(actor=request.user, row=row)
         return Response({"id": file_name_of(row.pk), "object": "file", "deleted": True})
 
 
-class _AnyAccepted(DefaultContentNegotiation):
-    """Whatever a client accepts of a file's bytes, an error is JSON."""
-
-    def select_renderer(
-        self, request: Request, renderers: Any, format_suffix: str | None = None
-    ) -> Any:
-        renderer = next(iter(renderers))
-        return renderer, renderer.media_type
-
-
-class FileContentView(OpenAIView):
+class FileContentView(PlainView):
     """GET /v1/files/{id}/content"""
 
     access = INFER_BATCH
-    content_negotiation_class = _AnyAccepted
 
     @extend_schema(
         operation_id="read_file_content",
-        responses={(200, "application/octet-stream"): OpenApiTypes.BINARY},
+        responses={(200, "application/octet-stream"): OpenApiTypes.BINARY, **REFUSED},
     )
     def get(self, request: Request, name: str) -> HttpResponseBase:
         row = find_file(request.user, name)
