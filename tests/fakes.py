@@ -4,6 +4,7 @@
 `die` ends the process, `die once FILE` only the first time, `hang` never answers,
 `read` does not even begin to,
 `third` answers the third attempt only, `fail` fails.
+Inputs are embedded, see `embed`.
 A model whose path ends in `broken` does not load, one that ends in `slow` loads without an end.
 """
 
@@ -85,6 +86,9 @@ class FakeEngine:
         self.send(Loaded("Fake", "cpu", "cpu", "float32", 100, 4, 10, 1, 4, 0.1))
 
     def answer(self, command: Submit) -> None:
+        if command.prompt.inputs:
+            self.embed(command)
+            return
         words = (command.prompt.text or "").split()
         self.send(Started(command.request_id, len(words), 0.0))
         match words:
@@ -109,6 +113,21 @@ class FakeEngine:
                 self.send(Failed(command.request_id, ErrorCode.INFERENCE_FAILED, "as asked"))
             case _:
                 self.say(command, words[1:])
+
+    def embed(self, command: Submit) -> None:
+        """The vector of a text is the text itself, where bytes of numbers belong."""
+        texts = [prompt.text or "" for prompt in command.prompt.inputs]
+        self.send(Started(command.request_id, len(texts), 0.0))
+        self.send(
+            Finished(
+                command.request_id,
+                "",
+                FinishReason.STOP,
+                Usage(len(texts)),
+                Timings(0.0, 0.01, 0.02),
+                embeddings=tuple(text.encode() for text in texts),
+            )
+        )
 
     def say(self, command: Submit, words: list[str]) -> None:
         """All of the `n` answers say the same, word by word in turn."""
