@@ -101,6 +101,11 @@ def test_the_command_reads_the_key_from_a_file(tmp_path: Path) -> None:
     assert KEY not in out.getvalue()
 
 
+def test_pull_names_the_command_that_adds_remote_models() -> None:
+    with pytest.raises(CommandError, match=r"manage\.py remote"):
+        call_command("pull", "remote:https://vllm.example.org/v1", stdout=StringIO())
+
+
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [

@@ -51,6 +51,8 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         if options["if_needed"] and not _is_needed():
             return
+        if (options["source"] or "").startswith(f"{SourceKind.REMOTE}:"):
+            raise CommandError("nothing of a remote model is fetched: manage.py remote adds it")
         try:
             if _is_path(options["source"]):
                 self._register(options["source"], options["name"], as_json=options["json"])
