@@ -23,6 +23,7 @@ from daphne.cli import CommandLineInterface
 from daphne.http_protocol import HTTPFactory, WebRequest
 from django.conf import settings
 from twisted.internet import reactor
+from twisted.internet.protocol import connectionDone
 from twisted.web.http import HTTPChannel
 
 from llamagpu.http.errors import AppError, error_body
@@ -149,7 +150,7 @@ class BoundedChannel(HTTPChannel):
         super().resumeProducing()
         self._stop_waiting()
 
-    def connectionLost(self, reason: Any) -> None:
+    def connectionLost(self, reason: Any = connectionDone) -> None:
         self._stop_waiting()
         super().connectionLost(reason)
 
