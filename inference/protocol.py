@@ -60,6 +60,13 @@ class Timings:
     load_time: float | None = None
     engine_wait: float | None = None
 
+    @property
+    def engine_time(self) -> float:
+        """Seconds of waiting for the engine and of its computing. The way to it is not among them."""
+        if self.engine_wait is None:
+            return self.queue_time + self.inference_time
+        return self.engine_wait + (self.load_time or 0.0) + self.inference_time
+
 
 @dataclass(frozen=True, slots=True)
 class TokenLogprob:

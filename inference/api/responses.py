@@ -110,7 +110,6 @@ def _sse_frame(request: HttpRequest, place: Position, event: StreamEvent, positi
 
 def _whole_answer(request: HttpRequest, job_id: str, done: DoneEvent) -> HttpResponse:
     elapsed = time.perf_counter() - request.received_at  # type: ignore[attr-defined]
-    engine_time = done.timings.inference_time + done.timings.queue_time
     result: dict[str, Any] = {
         "generated_text": done.text,
         "tokens_generated": done.usage.completion_tokens,
@@ -130,7 +129,7 @@ def _whole_answer(request: HttpRequest, job_id: str, done: DoneEvent) -> HttpRes
         "usage": usage_fields(done.usage),
         "plugins": list(done.plugins),
     }
-    overhead_ms = max(0.0, elapsed - engine_time) * 1000
+    overhead_ms = max(0.0, elapsed - done.timings.engine_time) * 1000
     return JsonResponse(
         {"success": True, "result": result, "metadata": metadata},
         headers={"X-LlamaGPU-Overhead-Ms": f"{overhead_ms:.1f}", JOB_ID_HEADER: job_id},

@@ -107,4 +107,4 @@ async def _with_first(first: Item, items: AsyncGenerator[Item, None]) -> AsyncGe
 
 def _engine_time(timings: list[Timings]) -> float:
     """Jobs of one call run side by side: the longest counts."""
-    return max((item.queue_time + item.inference_time for item in timings), default=0.0)
+    return max((item.engine_time for item in timings), default=0.0)
