@@ -27,7 +27,9 @@ def split_inputs(command: Submit) -> list[Submit]:
 
 @dataclass(slots=True)
 class _Group:
-    """The inputs of one request. `followers` wait outside, the last one is the next."""
+    """The inputs of one request. `followers` wait outside, the last one is the next; `num_spent` are
+    the tokens of those that were begun.
+    """
 
     request_id: str
     num_tokens: int
@@ -122,12 +124,12 @@ class InputGroups:
         """What the caller sees of one input's event: nothing after the request's end."""
         if isinstance(event, Finished | Failed):
             group.open.discard(event.request_id)
-            group.num_spent += event.usage.prompt_tokens
             del self._by_child[event.request_id]
         if group.is_over:
             return []
         match event:
             case Started():
+                group.num_spent += event.prompt_tokens
                 is_first, group.is_announced = not group.is_announced, True
                 told = replace(event, request_id=group.request_id, prompt_tokens=group.num_tokens)
                 return [told] if is_first else []

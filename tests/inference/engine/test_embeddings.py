@@ -156,7 +156,8 @@ def test_cancelling_ends_all_inputs_with_one_event(tiny_model: Path) -> None:
         outcome = engine.outcome(request_id)
         assert isinstance(outcome, Failed)
         assert outcome.code is ErrorCode.CANCELLED
-        assert outcome.usage.prompt_tokens < 50 * 500
+        # Of those that were begun, and of no other.
+        assert 500 <= outcome.usage.prompt_tokens < 50 * 500
         assert engine.ask(ids(3), max_tokens=1).usage.completion_tokens == 1
         assert engine.num_left(request_id) == 0
         assert engine.engine.stats().num_running == 0
