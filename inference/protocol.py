@@ -260,9 +260,8 @@ class Finished:
     """Terminal event of a request that ended well. `text` is the whole generated text.
 
     Where `n` answers were asked for, `choices` holds all of them in order, the other fields describe
-    the first, and `usage` counts the prompt once and the tokens of all answers. `prompt_logprobs` has
-    an entry for each token of the prompt, None for the first; `embeddings` a vector for each of a
-    prompt's inputs, as float32 in little-endian bytes.
+    the first, and `usage` counts the prompt once and the tokens of all answers. `embeddings`
+    holds a vector for each of a prompt's inputs, as float32 in little-endian bytes.
     """
 
     request_id: str
@@ -364,8 +363,7 @@ class DoneEvent:
     """The job succeeded and its row is settled.
 
     Where `n` answers were asked for, `choices` holds all of them in order. `plugins` names all that
-    acted, `plugins_after` those of them that acted on the answer. `prompt_logprobs` and `embeddings`
-    are those of `Finished`.
+    acted, `plugins_after` those of them that acted on the answer. The rest is as in `Finished`.
     """
 
     text: str

@@ -28,7 +28,7 @@ GOOD: list[dict[str, Any]] = [
     {"presence_penalty": -2.0, "frequency_penalty": 2.0, "repetition_penalty": 0.1},
 ]
 BAD: list[tuple[str, Any]] = [
-    ("max_tokens", 0),
+    ("max_tokens", -1),
     ("max_tokens", -5),
     ("temperature", -0.1),
     ("temperature", 2.01),
