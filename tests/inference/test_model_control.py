@@ -168,7 +168,7 @@ def test_a_model_that_fits_no_worker_is_refused_with_the_figures(
     model: Any, operator: Caller, redis_client: Any
 ) -> None:
     full = worker(
-        EngineReport("other", ModelState.READY, held_bytes=3 * GIB),
+        EngineReport("other", ModelState.READY, held_bytes=3 * GIB, num_running=1),
         memory_limit=3 * GIB + 1000,
         memory_available=8 * GIB,
     )
