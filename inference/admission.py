@@ -16,7 +16,6 @@ from llamagpu.lib.error_codes import ErrorCode
 from llamagpu.lib.redis_client import sync_client
 from monitoring.configuration import current
 
-
 #: Seconds for which a process relies on what it was told: workers report every second.
 _KNOWN_FOR = 0.25
 _known: tuple[float, list[WorkerReport], int] = (0.0, [], 0)

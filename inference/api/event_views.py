@@ -24,7 +24,9 @@ from llamagpu.http.permissions import READ_JOBS
 
 HEADER = "Last-Event-ID"
 PARAMETER = "cursor"
-_DESCRIPTION = "the `id` of the last event that you have, as `<attempt>-<seq>`; without it from the first one on"
+_DESCRIPTION = (
+    "the `id` of the last event that you have, as `<attempt>-<seq>`; without it all that there are"
+)
 
 
 class JobEventsView(StreamingView):

@@ -102,19 +102,8 @@ def submit_batch(
         created_at=now,
         deadline_at=now + timedelta(seconds=timeout),
     )
-    reserve_minutes(list(claims.values()))
-    try:
-        with transaction.atomic():
-            if key:
-                (batch.call,) = use_key(key)
-            quotas.reserve_all(list(claims.values()))
-            batch.save(force_insert=True)
-            shared = {"priority": priority, "admission_time": seconds_since(received_at)}
-            _write_rows(batch, entries, claims, shared)
-    except Exception:
-        for claim in claims.values():
-            quotas.release_minute(claim)
-        raise
+    shared = {"priority": priority, "admission_time": seconds_since(received_at)}
+    _set_aside_and_write(batch, entries, claims, shared, key)
     try:
         _ring_or_settle([str(claim.job_id) for claim in claims.values()], model, workers)
     except AppError:
@@ -122,6 +111,28 @@ def submit_batch(
             forget_key(key)
         raise
     return batch
+
+
+def _set_aside_and_write(
+    batch: Batch,
+    entries: Sequence[Entry],
+    claims: Mapping[int, JobClaim],
+    shared: Mapping[str, Any],
+    key: CallKey | None,
+) -> None:
+    """Tokens, key and rows: all of them or none."""
+    reserve_minutes(list(claims.values()))
+    try:
+        with transaction.atomic():
+            if key:
+                (batch.call,) = use_key(key)
+            quotas.reserve_all(list(claims.values()))
+            batch.save(force_insert=True)
+            _write_rows(batch, entries, claims, shared)
+    except Exception:
+        for claim in claims.values():
+            quotas.release_minute(claim)
+        raise
 
 
 def _write_rows(
