@@ -54,6 +54,8 @@ class BoundedRequest(WebRequest):
 
     def gotLength(self, length: int | None) -> None:
         """The head is complete; `length` is None for a chunked body."""
+        # Django reads forms. twisted would do so too, and hold a file of 100 MiB ten times in memory.
+        self._parsePOSTFormSubmission = False
         self.channel.head_is_complete()
         self.is_large = is_large(self.channel._command, self.channel._path)
         self._limit = _largest_file() if self.is_large else settings.DATA_UPLOAD_MAX_MEMORY_SIZE

@@ -10,8 +10,10 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from tests.environment import PROJECT_ROOT
@@ -209,3 +211,29 @@ def test_hostile_header_values_break_nothing(port: int) -> None:
 def test_the_server_does_not_name_itself(port: int) -> None:
     response = httpx.get(f"http://127.0.0.1:{port}/livez")
     assert "daphne" not in response.headers.get("server", "").lower()
+
+
+def test_a_file_is_never_in_memory_as_a_whole(port: int) -> None:
+    def form(mebibytes: int) -> Iterator[bytes]:
+        yield b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+        for _ in range(mebibytes):
+            yield bytes(MEBIBYTE)
+        yield b"\r\n--b--\r\n"
+
+    def send(mebibytes: int) -> int:
+        headers = {"Content-Type": "multipart/form-data; boundary=b"}
+        url = f"http://127.0.0.1:{port}/v1/files"
+        return httpx.post(url, content=form(mebibytes), headers=headers, timeout=60).status_code
+
+    assert send(1) == 401
+    before = peak_memory(port)
+    assert send(80) == 401
+    assert peak_memory(port) - before < 40 * MEBIBYTE
+
+
+def peak_memory(port: int) -> int:
+    """Bytes that the server has held at most."""
+    (server,) = (child for child in psutil.Process().children() if str(port) in child.cmdline())
+    status = Path(f"/proc/{server.pid}/status").read_text(encoding="ascii")
+    (line,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1]) * 1024
