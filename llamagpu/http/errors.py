@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import re
 from collections.abc import Mapping
@@ -21,6 +22,11 @@ from llamagpu.http.refusals import report_denied, report_throttled
 from llamagpu.lib.error_codes import ErrorCode
 
 logger = logging.getLogger(__name__)
+
+#: Characters of a field's name, and of what is said of it.
+_MOST_QUOTED = 500
+#: More of them are one and the same mistake.
+_MOST_PROBLEMS = 50
 
 AnyResponse = TypeVar("AnyResponse", bound=HttpResponseBase)
 
@@ -54,7 +60,7 @@ class AppError(Exception):
     ) -> None:
         super().__init__(message)
         self.code = code
-        self.message = message
+        self.message = _encodable(message)
         self.details = details
         self.retry_after = retry_after
 
@@ -157,7 +163,7 @@ def _message_of(exc: Exception, code: ErrorCode) -> str:
 
 
 def _validation_error(exc: exceptions.ValidationError) -> AppError:
-    problems = list(_problems("", exc.detail))
+    problems = list(itertools.islice(_problems("", exc.detail), _MOST_PROBLEMS))
     first = problems[0]
     message = f"{first['field']}: {first['message']}" if first["field"] else first["message"]
     return AppError(ErrorCode.INVALID_INPUT, message, details=problems)
@@ -177,10 +183,21 @@ def _problems(path: str, detail: Any) -> list[dict[str, str]]:
             nested = isinstance(value, Mapping | list)
             found += _problems(f"{path}[{index}]" if nested else path, value)
         return found
-    return [{"field": path, "message": str(detail)}]
+    return [{"field": _quoted(path), "message": _quoted(str(detail))}]
 
 
 def _join(path: str, key: str) -> str:
     if re.fullmatch(r"\d+", key):
         return f"{path}[{key}]"
     return f"{path}.{key}" if path else key
+
+
+def _quoted(text: str) -> str:
+    """What may repeat the caller's own words, cut where it would only give them back."""
+    cut = text if len(text) <= _MOST_QUOTED else f"{text[:_MOST_QUOTED]}..."
+    return _encodable(cut)
+
+
+def _encodable(text: str) -> str:
+    """With unpaired surrogates, which JSON may bring and UTF-8 cannot carry, spelt out."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
