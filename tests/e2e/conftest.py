@@ -55,6 +55,7 @@ class Stack:
             # One caller sends more than a person would.
             "LLAMA_RATE_INFERENCE": "-1",
             "LLAMA_RATE_SYSTEM": "-1",
+            "LLAMA_RATE_BATCH": "-1",
             "LLAMA_UPSTREAM_ALLOW": "127.0.0.1",
             **environment,
         }
