@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 #: Characters of a schema, an expression or a grammar.
 MAX_TEXT_CHARS = 65_536
-#: Seconds of processor time that one compilation may take.
-MAX_COMPILE_SECONDS = 3
+#: Seconds of processor time that one compilation may take: a refusal comes within two on an idle machine.
+MAX_COMPILE_SECONDS = 1.25
 #: Bytes that one compilation may add to its process.
 MAX_COMPILE_BYTES = 128 << 20
 # The stack of the thread that tries a grammar: a quarter of what the engine's threads have, since what

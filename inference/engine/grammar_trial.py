@@ -71,14 +71,6 @@ def try_grammar(tokenizer: LLTokenizer, grammar: Grammar) -> str | None:
     return None
 
 
-def _limit_time() -> None:
-    """From now on a few seconds of processor time, whatever was used before."""
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    seconds = int(usage.ru_utime + usage.ru_stime) + 1 + MAX_COMPILE_SECONDS
-    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
-    resource.setrlimit(resource.RLIMIT_CPU, (seconds, hard))
-
-
 def _serve(requests: IO[bytes], answers: IO[bytes]) -> None:
     tokenizer = make_tokenizer(*read_frame(requests))
     while True:
@@ -86,8 +78,11 @@ def _serve(requests: IO[bytes], answers: IO[bytes]) -> None:
             kind, text = read_frame(requests)
         except EOFError:
             return
-        _limit_time()
-        write_frame(answers, try_grammar(tokenizer, Grammar(GrammarKind(kind), text)))
+        # A second of processor time and a bit, whatever was used before; its signal ends the process.
+        signal.setitimer(signal.ITIMER_PROF, MAX_COMPILE_SECONDS)
+        reason = try_grammar(tokenizer, Grammar(GrammarKind(kind), text))
+        signal.setitimer(signal.ITIMER_PROF, 0.0)
+        write_frame(answers, reason)
 
 
 def main() -> int:
