@@ -9,6 +9,7 @@ PIP_VERSION := 26.3
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 QUALITY_ARGS ?=
+FUZZ_SECONDS ?= 600
 BIN := .venv/bin
 MANAGE := $(BIN)/python manage.py
 
@@ -30,7 +31,7 @@ pip_install = $(BIN)/python -m pip install --progress-bar off $(1) 2>.venv/pip.l
   || { cat .venv/pip.log >&2; exit 1; }
 PRODUCTION := LLAMA_PUBLIC_URL=https://llm.example.org LLAMA_TRUSTED_PROXY=true
 
-.PHONY: help setup serve test test-postgres check lint format typecheck quality clean bench-gpu
+.PHONY: help setup serve test test-postgres check lint format typecheck fuzz quality clean bench-gpu
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,6 +59,7 @@ check: lint typecheck ## every check that is not a test
 	$(MANAGE) check
 	$(PRODUCTION) $(MANAGE) check --deploy --fail-level WARNING
 	$(MANAGE) makemigrations --check --dry-run
+	$(MANAGE) spectacular --validate --fail-on-warn --file /dev/null
 
 lint: $(DEV) ## ruff: rules and format
 	$(BIN)/ruff check
@@ -69,6 +71,9 @@ format: $(DEV) ## ruff: mend what it can
 
 typecheck: $(DEV) ## mypy
 	$(BIN)/mypy
+
+fuzz: setup $(DEV) ## random calls from the API's description, for FUZZ_SECONDS
+	$(BIN)/python -m tests.contract.fuzz $(FUZZ_SECONDS)
 
 quality: setup ## how close the optimized default model stays to float32 (QUALITY_ARGS="--level 0 1")
 	@$(MANAGE) quality $(QUALITY_ARGS)

@@ -115,7 +115,7 @@ class FakeEngine:
                 self.say(command, words[1:])
 
     def embed(self, command: Submit) -> None:
-        """The vector of a text is the text itself, where bytes of numbers belong."""
+        """The vector of a text is the text itself, where bytes of numbers belong (four each)."""
         texts = [prompt.text or "" for prompt in command.prompt.inputs]
         self.send(Started(command.request_id, len(texts), 0.0))
         self.send(
@@ -125,7 +125,9 @@ class FakeEngine:
                 FinishReason.STOP,
                 Usage(len(texts)),
                 Timings(0.0, 0.01, 0.02),
-                embeddings=tuple(text.encode() for text in texts),
+                embeddings=tuple(
+                    text.encode() + b" " * (-len(text.encode()) % 4) for text in texts
+                ),
             )
         )
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any, TypedDict, cast
 
-from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from accounts.api.answer_schemas import KEY, KEYS, NEW_KEY
 from accounts.api.key_serializers import (
     ChangeKeySerializer,
     CreateKeySerializer,
@@ -45,7 +45,7 @@ class KeysView(APIView):
     @extend_schema(
         operation_id="list_keys",
         parameters=[KeyFilters, *PAGE_SCHEMA],
-        responses=OpenApiTypes.OBJECT,
+        responses=KEYS,
     )
     def get(self, request: Request) -> Response:
         filters = read_filters(request, KeyFilters)
@@ -57,7 +57,7 @@ class KeysView(APIView):
     @extend_schema(
         operation_id="create_key",
         request=CreateKeySerializer,
-        responses={201: OpenApiTypes.OBJECT},
+        responses={201: NEW_KEY},
     )
     def post(self, request: Request) -> Response:
         fields = checked(CreateKeySerializer(data=request.data))
@@ -71,20 +71,18 @@ class KeyView(APIView):
 
     access = OWN_ACCOUNT
 
-    @extend_schema(operation_id="read_key", responses=OpenApiTypes.OBJECT)
+    @extend_schema(operation_id="read_key", responses=KEY)
     def get(self, request: Request, reference: str) -> Response:
         return _described(find_api_key(request.user, reference))
 
-    @extend_schema(
-        operation_id="change_key", request=ChangeKeySerializer, responses=OpenApiTypes.OBJECT
-    )
+    @extend_schema(operation_id="change_key", request=ChangeKeySerializer, responses=KEY)
     def patch(self, request: Request, reference: str) -> Response:
         key = find_api_key(request.user, reference)
         changes = checked(ChangeKeySerializer(data=request.data))
         change_api_key(**_asking(request), key=key, changes=changes)
         return _described(find_api_key(request.user, reference))
 
-    @extend_schema(operation_id="revoke_key", responses=OpenApiTypes.OBJECT)
+    @extend_schema(operation_id="revoke_key", responses={200: KEY})
     def delete(self, request: Request, reference: str) -> Response:
         key = find_api_key(request.user, reference)
         return _described(revoke_api_key(actor=_asking(request)["actor"], key=key))
@@ -98,7 +96,7 @@ class RotateKeyView(APIView):
     @extend_schema(
         operation_id="rotate_key",
         request=RotateKeySerializer,
-        responses={201: OpenApiTypes.OBJECT},
+        responses={201: NEW_KEY},
     )
     def post(self, request: Request, reference: str) -> Response:
         key = find_api_key(request.user, reference)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from accounts.api.answer_schemas import LIMITS, OWN_LIMITS, SUBJECT_LIMITS
 from accounts.api.caller import caller_of
 from accounts.limit_report import report_limits
 from accounts.limit_subjects import (
@@ -43,7 +43,7 @@ class OwnLimitsView(APIView):
 
     access = SignedIn()
 
-    @extend_schema(operation_id="read_own_limits", responses=OpenApiTypes.OBJECT)
+    @extend_schema(operation_id="read_own_limits", responses=OWN_LIMITS)
     def get(self, request: Request) -> Response:
         limits = report_limits(request._request, request.user, request.auth)
         return Response({"success": True, "limits": limits})
@@ -54,9 +54,7 @@ class LimitsView(APIView):
 
     access = READ_SYSTEM
 
-    @extend_schema(
-        operation_id="list_limits", parameters=PAGE_SCHEMA, responses=OpenApiTypes.OBJECT
-    )
+    @extend_schema(operation_id="list_limits", parameters=PAGE_SCHEMA, responses=LIMITS)
     def get(self, request: Request) -> Response:
         read_filters(request, StrictSerializer)
         rows = LimitPolicy.objects.visible_to(request.user).with_subjects()
@@ -68,15 +66,13 @@ class SubjectLimitsView(APIView):
 
     access = {"GET": READ_SYSTEM, "PUT": WRITE_SYSTEM}
 
-    @extend_schema(operation_id="read_limits", responses=OpenApiTypes.OBJECT)
+    @extend_schema(operation_id="read_limits", responses=SUBJECT_LIMITS)
     def get(self, request: Request, subject: str) -> Response:
         found = find_subject(subject)
         rows = LimitPolicy.objects.visible_to(request.user)
         return _answer(found, rows.filter(**found.where).first())
 
-    @extend_schema(
-        operation_id="set_limits", request=LimitsSerializer, responses=OpenApiTypes.OBJECT
-    )
+    @extend_schema(operation_id="set_limits", request=LimitsSerializer, responses=SUBJECT_LIMITS)
     def put(self, request: Request, subject: str) -> Response:
         body = LimitsSerializer(data=request.data)
         body.is_valid(raise_exception=True)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from accounts.api.answer_schemas import ME
 from accounts.api.caller import caller_of
 from accounts.api.serializers import ProfileSerializer
 from accounts.api.users import shape_user
@@ -41,13 +41,11 @@ class MeView(APIView):
 
     access = {"GET": SignedIn(), "PATCH": OWN_ACCOUNT}
 
-    @extend_schema(operation_id="read_me", responses=OpenApiTypes.OBJECT)
+    @extend_schema(operation_id="read_me", responses=ME)
     def get(self, request: Request) -> Response:
         return Response(_answer(request, caller_of(request)))
 
-    @extend_schema(
-        operation_id="change_me", request=ProfileSerializer, responses=OpenApiTypes.OBJECT
-    )
+    @extend_schema(operation_id="change_me", request=ProfileSerializer, responses=ME)
     def patch(self, request: Request) -> Response:
         _refuse_protected(request.data)
         body = ProfileSerializer(data=request.data)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
 from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from accounts.api.answer_schemas import ROLE, ROLES
 from accounts.api.caller import caller_of
 from accounts.api.serializers import NewRoleSerializer, NoFilters, RoleChangeSerializer
 from accounts.models import Role
@@ -26,7 +26,7 @@ class RolesView(APIView):
 
     access = {"GET": READ_SYSTEM, "POST": WRITE_SYSTEM}
 
-    @extend_schema(operation_id="list_roles", parameters=PAGE_SCHEMA, responses=OpenApiTypes.OBJECT)
+    @extend_schema(operation_id="list_roles", parameters=PAGE_SCHEMA, responses=ROLES)
     def get(self, request: Request) -> Response:
         read_filters(request, NoFilters)
         roles = Role.objects.visible_to(request.user).with_matrix()
@@ -35,7 +35,7 @@ class RolesView(APIView):
     @extend_schema(
         operation_id="create_role",
         request=NewRoleSerializer,
-        responses={201: OpenApiTypes.OBJECT},
+        responses={201: ROLE},
     )
     def post(self, request: Request) -> Response:
         body = NewRoleSerializer(data=request.data)
@@ -49,13 +49,11 @@ class RoleView(APIView):
 
     access = {"GET": READ_SYSTEM, "PATCH": WRITE_SYSTEM, "DELETE": WRITE_SYSTEM}
 
-    @extend_schema(operation_id="read_role", responses=OpenApiTypes.OBJECT)
+    @extend_schema(operation_id="read_role", responses=ROLE)
     def get(self, request: Request, slug: str) -> Response:
         return Response({"success": True, "role": shape_role(_find(request, slug))})
 
-    @extend_schema(
-        operation_id="change_role", request=RoleChangeSerializer, responses=OpenApiTypes.OBJECT
-    )
+    @extend_schema(operation_id="change_role", request=RoleChangeSerializer, responses=ROLE)
     def patch(self, request: Request, slug: str) -> Response:
         role = _find(request, slug)
         body = RoleChangeSerializer(data=request.data)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.http import Http404
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
-from rest_framework.exceptions import ValidationError
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from accounts.api.answer_schemas import NOT_FOUND, USAGE
 from accounts.api.renderers import CsvRenderer
 from accounts.api.usage_filters import UsageFilters, question_of
 from accounts.usage import COUNTS, UsageViewer, sum_usage, total_usage
@@ -32,7 +31,11 @@ class UsageView(APIView):
     @extend_schema(
         operation_id="read_usage",
         parameters=[UsageFilters],
-        responses={200: OpenApiTypes.OBJECT, (200, "text/csv"): OpenApiTypes.STR},
+        responses={
+            (200, "application/json"): USAGE,
+            (200, "text/csv"): OpenApiTypes.STR,
+            404: NOT_FOUND,
+        },
     )
     def get(self, request: Request) -> Response:
         fields = read_filters(request, UsageFilters)
@@ -58,12 +61,6 @@ class UsageView(APIView):
                 "totals": total_usage(rows),
             }
         )
-
-    def perform_content_negotiation(self, request: Request, force: bool = False) -> Any:
-        try:
-            return super().perform_content_negotiation(request, force)
-        except Http404 as error:
-            raise ValidationError({"format": ["Must be json or csv."]}) from error
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         if isinstance(response, Response) and response.exception:  # an error is no table

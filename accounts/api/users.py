@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from django.db.models import Q
-from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
 from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from accounts.api.answer_schemas import USER, USERS
 from accounts.api.caller import caller_of
 from accounts.api.serializers import NewUserSerializer, UserChangeSerializer, UserFilters
 from accounts.models import User
@@ -30,7 +30,7 @@ class UsersView(APIView):
     @extend_schema(
         operation_id="list_users",
         parameters=[UserFilters, *PAGE_SCHEMA],
-        responses=OpenApiTypes.OBJECT,
+        responses=USERS,
     )
     def get(self, request: Request) -> Response:
         filters = read_filters(request, UserFilters)
@@ -40,7 +40,7 @@ class UsersView(APIView):
     @extend_schema(
         operation_id="create_user",
         request=NewUserSerializer,
-        responses={201: OpenApiTypes.OBJECT},
+        responses={201: USER},
     )
     def post(self, request: Request) -> Response:
         body = NewUserSerializer(data=request.data)
@@ -54,13 +54,11 @@ class UserView(APIView):
 
     access = {"GET": READ_SYSTEM, "PATCH": WRITE_SYSTEM, "DELETE": WRITE_SYSTEM}
 
-    @extend_schema(operation_id="read_user", responses=OpenApiTypes.OBJECT)
+    @extend_schema(operation_id="read_user", responses=USER)
     def get(self, request: Request, pk: int) -> Response:
         return Response({"success": True, "user": shape_user(_find(request, pk))})
 
-    @extend_schema(
-        operation_id="change_user", request=UserChangeSerializer, responses=OpenApiTypes.OBJECT
-    )
+    @extend_schema(operation_id="change_user", request=UserChangeSerializer, responses=USER)
     def patch(self, request: Request, pk: int) -> Response:
         user = _find(request, pk)
         body = UserChangeSerializer(data=request.data)

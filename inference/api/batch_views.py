@@ -9,7 +9,6 @@ from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
-from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -17,6 +16,7 @@ from rest_framework.views import APIView
 
 from accounts.rights_watch import Holder, holder_of
 from inference.admission import admit
+from inference.api.answer_schemas import BATCH, BATCH_ALONE, BATCH_ANSWERS, BATCHES
 from inference.api.batch_answers import (
     accepted_answer,
     describe_batch,
@@ -62,7 +62,7 @@ class BatchInferView(APIView):
         operation_id="batch_infer",
         parameters=[idempotency.PARAMETER],
         request=BatchSerializer,
-        responses=OpenApiTypes.OBJECT,
+        responses=BATCH_ANSWERS,
     )
     def post(self, request: Request) -> HttpResponseBase:
         call = read_batch(request.data, request.user, request.auth)
@@ -105,9 +105,7 @@ class BatchesView(APIView):
 
     access = INFER_BATCH
 
-    @extend_schema(
-        operation_id="list_batches", parameters=PAGE_SCHEMA, responses=OpenApiTypes.OBJECT
-    )
+    @extend_schema(operation_id="list_batches", parameters=PAGE_SCHEMA, responses=BATCHES)
     def get(self, request: Request) -> Response:
         batches = Batch.objects.visible_to(request.user).with_counts()
         rows = batches.select_related("owner", "model")
@@ -119,7 +117,7 @@ class BatchView(APIView):
 
     access = INFER_BATCH
 
-    @extend_schema(operation_id="read_batch", parameters=PAGE_SCHEMA, responses=OpenApiTypes.OBJECT)
+    @extend_schema(operation_id="read_batch", parameters=PAGE_SCHEMA, responses=BATCH)
     def get(self, request: Request, batch_id: uuid.UUID) -> Response:
         batch = find_batch(request.user, batch_id)
         items = batch.items.select_related("job")
@@ -129,7 +127,7 @@ class BatchView(APIView):
         page.data["batch"] = describe_batch(batch)
         return page
 
-    @extend_schema(operation_id="cancel_batch", responses=OpenApiTypes.OBJECT)
+    @extend_schema(operation_id="cancel_batch", responses={200: BATCH_ALONE})
     def delete(self, request: Request, batch_id: uuid.UUID) -> Response:
         cancel_batch(batch=find_batch(request.user, batch_id))
         batch = find_batch(request.user, batch_id)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import uuid
 
 from django.http import HttpResponse, HttpResponseBase
-from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 
 from accounts.rights_watch import holder_of
 from inference.api import responses
+from inference.api.answer_schemas import STREAM
 from inference.api.job_lookup import find_job, no_such_job
 from inference.api.renderers import StreamingView
 from inference.models import InferenceJob
@@ -43,7 +43,7 @@ class JobEventsView(StreamingView):
             ),
         ],
         responses={
-            (200, "text/event-stream"): OpenApiTypes.STR,
+            (200, "text/event-stream"): STREAM,
             204: OpenApiResponse(description="nothing follows: the end has been read"),
         },
     )

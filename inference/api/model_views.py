@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, PolymorphicProxySerializer, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from inference.api.model_schemas import CHANGE, MODEL, MODELS, PROGRESS, REMOVED
 from inference.api.model_serializers import (
     ChangeModelSerializer,
     LoadSerializer,
@@ -39,7 +39,7 @@ class ModelsView(APIView):
 
     access = {"GET": READ_MODELS, "POST": WRITE_MODELS}
 
-    @extend_schema(operation_id="list_models", responses=OpenApiTypes.OBJECT)
+    @extend_schema(operation_id="list_models", responses=MODELS)
     def get(self, request: Request) -> Response:
         models = describe_models(Model.objects.visible_to(request.user).allowed_by(request.auth))
         return Response({"success": True, "count": len(models), "models": models})
@@ -51,7 +51,7 @@ class ModelsView(APIView):
             [RegisterModelSerializer, RegisterRemoteSerializer],
             resource_type_field_name=None,
         ),
-        responses={201: OpenApiTypes.OBJECT},
+        responses={201: MODEL},
     )
     def post(self, request: Request) -> Response:
         body = registrar_for(request.data)
@@ -68,13 +68,11 @@ class ModelView(APIView):
 
     access = {"GET": READ_MODELS, "PATCH": WRITE_MODELS, "DELETE": WRITE_MODELS}
 
-    @extend_schema(operation_id="read_model", responses=OpenApiTypes.OBJECT)
+    @extend_schema(operation_id="read_model", responses=MODEL)
     def get(self, request: Request, slug: str) -> Response:
         return _described(find_any_model(slug, request.user, request.auth))
 
-    @extend_schema(
-        operation_id="change_model", request=ChangeModelSerializer, responses=OpenApiTypes.OBJECT
-    )
+    @extend_schema(operation_id="change_model", request=ChangeModelSerializer, responses=MODEL)
     def patch(self, request: Request, slug: str) -> Response:
         model = find_any_model(slug, request.user, request.auth)
         body = ChangeModelSerializer(data=request.data)
@@ -90,7 +88,7 @@ class ModelView(APIView):
                 description="delete its files too; left out: those of a pulled model alone",
             )
         ],
-        responses={200: OpenApiTypes.OBJECT, 202: OpenApiTypes.OBJECT},
+        responses=REMOVED,
     )
     def delete(self, request: Request, slug: str) -> Response:
         """200 when its engines are gone, 202 while requests still end."""
@@ -115,7 +113,7 @@ class ModelLoadView(APIView):
     @extend_schema(
         operation_id="load_model",
         request=LoadSerializer,
-        responses={200: OpenApiTypes.OBJECT, 202: OpenApiTypes.OBJECT},
+        responses=CHANGE,
     )
     def post(self, request: Request, slug: str) -> Response:
         model = find_any_model(slug, request.user, request.auth)
@@ -135,7 +133,7 @@ class ModelUnloadView(APIView):
     @extend_schema(
         operation_id="unload_model",
         request=None,
-        responses={200: OpenApiTypes.OBJECT, 202: OpenApiTypes.OBJECT},
+        responses=CHANGE,
     )
     def post(self, request: Request, slug: str) -> Response:
         return self._unload(request, slug)
@@ -143,7 +141,7 @@ class ModelUnloadView(APIView):
     @extend_schema(
         operation_id="unload_model_by_delete",
         request=None,
-        responses={200: OpenApiTypes.OBJECT, 202: OpenApiTypes.OBJECT},
+        responses=CHANGE,
     )
     def delete(self, request: Request, slug: str) -> Response:
         return self._unload(request, slug)
@@ -164,7 +162,7 @@ class ModelPullView(APIView):
     @extend_schema(
         operation_id="pull_model",
         request=None,
-        responses={200: OpenApiTypes.OBJECT, 202: OpenApiTypes.OBJECT},
+        responses=CHANGE,
     )
     def post(self, request: Request, slug: str) -> Response:
         model = find_any_model(slug, request.user, request.auth)
@@ -172,9 +170,7 @@ class ModelPullView(APIView):
         is_here = pulled.state == ModelState.AVAILABLE  # whether loaded or not
         return _under_way(request, pulled, is_done=is_here)
 
-    @extend_schema(
-        operation_id="cancel_model_pull", request=None, responses={200: OpenApiTypes.OBJECT}
-    )
+    @extend_schema(operation_id="cancel_model_pull", request=None, responses={200: MODEL})
     def delete(self, request: Request, slug: str) -> Response:
         model = find_any_model(slug, request.user, request.auth)
         return _described(cancel_pull(actor=request.user, model=model))
@@ -185,7 +181,7 @@ class ModelProgressView(APIView):
 
     access = READ_MODELS
 
-    @extend_schema(operation_id="read_model_progress", responses=OpenApiTypes.OBJECT)
+    @extend_schema(operation_id="read_model_progress", responses=PROGRESS)
     def get(self, request: Request, slug: str) -> Response:
         model = find_any_model(slug, request.user, request.auth)
         return Response(

@@ -7,6 +7,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from inference.api.model_schemas import UPSTREAM
 from inference.api.model_serializers import REGISTRARS
 from inference.api.model_views import find_any_model
 from inference.api.upstream_serializers import (
@@ -45,9 +46,7 @@ class UpstreamView(APIView):
 
     access = WRITE_MODELS
 
-    @extend_schema(
-        operation_id="read_upstream", responses=UpstreamAnswerSerializer, examples=[_EXAMPLE]
-    )
+    @extend_schema(operation_id="read_upstream", responses=UPSTREAM, examples=[_EXAMPLE])
     def get(self, request: Request, slug: str) -> Response:
         model = find_any_model(slug, request.user, request.auth)
         upstream = Upstream.objects.visible_to(request.user).filter(model=model).first()
@@ -58,7 +57,7 @@ class UpstreamView(APIView):
     @extend_schema(
         operation_id="change_upstream",
         request=UpstreamSerializer,
-        responses=UpstreamAnswerSerializer,
+        responses=UPSTREAM,
         examples=[_EXAMPLE],
     )
     def patch(self, request: Request, slug: str) -> Response:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
-from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.views import APIView
@@ -16,6 +15,7 @@ from rest_framework.views import APIView
 from accounts.rights_watch import holder_of
 from inference.admission import admit
 from inference.api import responses
+from inference.api.answer_schemas import ANSWER, STREAM
 from inference.api.call_keys import made_once
 from inference.api.renderers import StreamingView
 from inference.api.serializers import (
@@ -67,7 +67,7 @@ class InferView(APIView):
         operation_id="infer",
         parameters=[idempotency.PARAMETER],
         request=PlainInferSerializer,
-        responses=OpenApiTypes.OBJECT,
+        responses=ANSWER,
     )
     def post(self, request: Request) -> HttpResponseBase:
         return PendingAnswer(_ask(request, PlainInferSerializer, is_streamed=False))
@@ -84,7 +84,7 @@ class StreamInferView(StreamingView):
         operation_id="stream_infer",
         parameters=[idempotency.PARAMETER],
         request=StreamInferSerializer,
-        responses={(200, "text/event-stream"): OpenApiTypes.STR},
+        responses={(200, "text/event-stream"): STREAM},
     )
     def post(self, request: Request) -> HttpResponseBase:
         asked = _ask(request, StreamInferSerializer, is_streamed=True)

@@ -24,7 +24,6 @@ from inference.openai_api.batch_fields import (
 )
 from inference.openai_api.file_fields import LIST_SCHEMA, check_parameters, find_file, list_page
 from inference.openai_api.file_views import PlainView
-from inference.openai_api.schemas import REFUSED
 from inference.services.file_batches import BatchCall, cancel_batch, create_batch
 from inference.services.idempotency import CallKey, find_made
 from llamagpu.http import idempotency
@@ -51,7 +50,7 @@ class BatchesView(PlainView):
         operation_id="create_file_batch",
         parameters=[idempotency.PARAMETER],
         request=BatchRequestSerializer,
-        responses={200: BatchObjectSerializer, **REFUSED},
+        responses=BatchObjectSerializer,
     )
     def post(self, request: Request) -> Response:
         body = BatchRequestSerializer(data=request.data)
@@ -76,7 +75,7 @@ class BatchesView(PlainView):
     @extend_schema(
         operation_id="list_file_batches",
         parameters=LIST_SCHEMA,
-        responses={200: BatchListSerializer, **REFUSED},
+        responses=BatchListSerializer,
     )
     def get(self, request: Request) -> Response:
         check_parameters(request, ("after", "limit"))
@@ -92,9 +91,7 @@ class BatchView(PlainView):
 
     access = INFER_BATCH
 
-    @extend_schema(
-        operation_id="read_file_batch", responses={200: BatchObjectSerializer, **REFUSED}
-    )
+    @extend_schema(operation_id="read_file_batch", responses=BatchObjectSerializer)
     def get(self, request: Request, name: str) -> Response:
         return Response(batch_fields(find_batch(request.user, name)))
 
@@ -107,7 +104,7 @@ class BatchCancelView(PlainView):
     @extend_schema(
         operation_id="cancel_file_batch",
         request=None,
-        responses={200: BatchObjectSerializer, **REFUSED},
+        responses=BatchObjectSerializer,
     )
     def post(self, request: Request, name: str) -> Response:
         batch = find_batch(request.user, name)

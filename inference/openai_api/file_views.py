@@ -31,7 +31,6 @@ from inference.openai_api.file_fields import (
     list_page,
 )
 from inference.openai_api.file_upload import FileSerializer, UploadParser, read_upload
-from inference.openai_api.schemas import REFUSED
 from inference.openai_api.views import OpenAIView
 from inference.services.files import INPUT, OUTPUT, delete_file, store_file
 from llamagpu.http.errors import AppError
@@ -72,7 +71,7 @@ class FilesView(PlainView):
     @extend_schema(
         operation_id="create_file",
         request={"multipart/form-data": FileSerializer},
-        responses={200: FileObjectSerializer, **REFUSED},
+        responses=FileObjectSerializer,
     )
     def post(self, request: Request) -> Response:
         upload = read_upload(request)
@@ -92,7 +91,7 @@ class FilesView(PlainView):
             OpenApiParameter("order", str, enum=["asc", "desc"], description="by creation"),
             OpenApiParameter("purpose", str, enum=[INPUT, OUTPUT]),
         ],
-        responses={200: FileListSerializer, **REFUSED},
+        responses=FileListSerializer,
     )
     def get(self, request: Request) -> Response:
         check_parameters(request, _LIST_PARAMETERS)
@@ -112,11 +111,11 @@ class FileView(PlainView):
 
     access = INFER_BATCH
 
-    @extend_schema(operation_id="read_file", responses={200: FileObjectSerializer, **REFUSED})
+    @extend_schema(operation_id="read_file", responses=FileObjectSerializer)
     def get(self, request: Request, name: str) -> Response:
         return Response(file_fields(find_file(request.user, name)))
 
-    @extend_schema(operation_id="delete_file", responses={200: FileDeletedSerializer, **REFUSED})
+    @extend_schema(operation_id="delete_file", responses={200: FileDeletedSerializer})
     def delete(self, request: Request, name: str) -> Response:
         row = find_file(request.user, name)
         delete_file(actor=request.user, row=row)
@@ -130,7 +129,7 @@ class FileContentView(PlainView):
 
     @extend_schema(
         operation_id="read_file_content",
-        responses={(200, "application/octet-stream"): OpenApiTypes.BINARY, **REFUSED},
+        responses={(200, "application/octet-stream"): OpenApiTypes.BINARY},
     )
     def get(self, request: Request, name: str) -> HttpResponseBase:
         row = find_file(request.user, name)

@@ -4,58 +4,46 @@ from __future__ import annotations
 
 from typing import Any
 
-from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiExample, OpenApiResponse
+from drf_spectacular.utils import OpenApiResponse
 
-_TEXT, _WHOLE, _NUMBER = {"type": "string"}, {"type": "integer"}, {"type": "number"}
-_OBJECT = {"type": "object"}
-
-
-def record(optional: tuple[str, ...] = (), /, **properties: Any) -> dict[str, Any]:
-    """An object with these properties, all required but the optional ones."""
-    required = [name for name in properties if name not in optional]
-    return {"type": "object", "properties": properties, "required": required}
-
-
-def list_of(items: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "array", "items": items}
-
-
-def or_null(schema: dict[str, Any]) -> dict[str, Any]:
-    return {"oneOf": [schema, {"type": "null"}]}
-
-
-def one_of(*values: str) -> dict[str, Any]:
-    return {"type": "string", "enum": list(values)}
-
-
-ERROR = record(
-    error=record(message=_TEXT, type=_TEXT, param=or_null(_TEXT), code=_TEXT),
+from llamagpu.http.schema_words import (
+    EVENTS,
+    FLAG,
+    NUMBER,
+    OBJECT,
+    TEXT,
+    WHOLE,
+    list_of,
+    one_of,
+    or_null,
+    record,
+    shown,
 )
+
 _USAGE = record(
-    prompt_tokens=_WHOLE,
-    completion_tokens=_WHOLE,
-    total_tokens=_WHOLE,
-    prompt_tokens_details=record(cached_tokens=_WHOLE),
+    prompt_tokens=WHOLE,
+    completion_tokens=WHOLE,
+    total_tokens=WHOLE,
+    prompt_tokens_details=record(cached_tokens=WHOLE),
 )
 _HEAD = {
-    "id": _TEXT, "created": _WHOLE, "model": _TEXT, "system_fingerprint": or_null(_TEXT),
+    "id": TEXT, "created": WHOLE, "model": TEXT, "system_fingerprint": or_null(TEXT),
 }  # fmt: skip
 _REASON = one_of("stop", "length", "tool_calls")
-_CALL = record(id=_TEXT, type=one_of("function"), function=record(name=_TEXT, arguments=_TEXT))
+_CALL = record(id=TEXT, type=one_of("function"), function=record(name=TEXT, arguments=TEXT))
 _CHAT = record(
     **_HEAD,
     object=one_of("chat.completion"),
     choices=list_of(
         record(
-            index=_WHOLE,
+            index=WHOLE,
             message=record(
                 ("tool_calls",),
                 role=one_of("assistant"),
-                content=or_null(_TEXT),
+                content=or_null(TEXT),
                 tool_calls=list_of(_CALL),
             ),
-            logprobs=or_null(_OBJECT),
+            logprobs=or_null(OBJECT),
             finish_reason=_REASON,
         )
     ),
@@ -66,14 +54,14 @@ _COMPLETION = record(
     object=one_of("text_completion"),
     choices=list_of(
         record(
-            index=_WHOLE,
-            text=_TEXT,
+            index=WHOLE,
+            text=TEXT,
             logprobs=or_null(
                 record(
-                    tokens=list_of(_TEXT),
-                    token_logprobs=list_of(or_null(_NUMBER)),
-                    top_logprobs=list_of(or_null(_OBJECT)),
-                    text_offset=list_of(_WHOLE),
+                    tokens=list_of(TEXT),
+                    token_logprobs=list_of(or_null(NUMBER)),
+                    top_logprobs=list_of(or_null(OBJECT)),
+                    text_offset=list_of(WHOLE),
                 )
             ),
             finish_reason=_REASON,
@@ -83,30 +71,30 @@ _COMPLETION = record(
 )
 _EMBEDDINGS = record(
     object=one_of("list"),
-    model=_TEXT,
+    model=TEXT,
     data=list_of(
         record(
             object=one_of("embedding"),
-            index=_WHOLE,
-            embedding={"oneOf": [list_of(_NUMBER), _TEXT]},
+            index=WHOLE,
+            embedding={"oneOf": [list_of(NUMBER), TEXT]},
         )
     ),
-    usage=record(prompt_tokens=_WHOLE, total_tokens=_WHOLE),
+    usage=record(prompt_tokens=WHOLE, total_tokens=WHOLE),
 )
-_MODEL = record(id=_TEXT, object=one_of("model"), created=_WHOLE, owned_by=_TEXT)
+_MODEL = record(id=TEXT, object=one_of("model"), created=WHOLE, owned_by=TEXT)
 _RESPONSE = record(
-    id=_TEXT,
+    id=TEXT,
     object=one_of("response"),
-    created_at=_WHOLE,
+    created_at=WHOLE,
     status=one_of("queued", "in_progress", "completed", "incomplete", "failed", "cancelled"),
-    model=_TEXT,
-    error=or_null(record(code=_TEXT, message=_TEXT)),
-    incomplete_details=or_null(record(reason=_TEXT)),
-    instructions=or_null(_TEXT),
-    output=list_of(_OBJECT),
-    previous_response_id=or_null(_TEXT),
-    store={"type": "boolean"},
-    usage=or_null(_OBJECT),
+    model=TEXT,
+    error=or_null(record(code=TEXT, message=TEXT)),
+    incomplete_details=or_null(record(reason=TEXT)),
+    instructions=or_null(TEXT),
+    output=list_of(OBJECT),
+    previous_response_id=or_null(TEXT),
+    store=FLAG,
+    usage=or_null(OBJECT),
 )
 
 _HEAD_EXAMPLE = {
@@ -119,36 +107,14 @@ _USAGE_EXAMPLE = {
 }  # fmt: skip
 
 
-def answered(schema: dict[str, Any], example: dict[str, Any]) -> OpenApiResponse:
-    return OpenApiResponse(
-        response=schema, examples=[OpenApiExample("answer", example, response_only=True)]
-    )
-
-
-_STREAM = OpenApiResponse(response=OpenApiTypes.STR, description="Server-Sent Events, with stream.")
-REFUSED = {
-    (status, "application/json"): OpenApiResponse(response=ERROR, description=reason)
-    for status, reason in {
-        400: "A field is wrong; `param` names it.",
-        401: "No key, or one that is not known.",
-        403: "The key or its owner may not do this.",
-        404: "No such model, or nothing else of that name.",
-        409: "Contradicts something that was done before.",
-        413: "The body is too large.",
-        415: "The body is no JSON.",
-        429: "Too many requests or tokens; `Retry-After` says when to come again.",
-        500: "The job failed.",
-        503: "No worker, no memory, or something behind the server is away.",
-        504: "The job did not end in time.",
-    }.items()
-}
+_STREAM = OpenApiResponse(response=EVENTS, description="Server-Sent Events, with stream.")
 
 
 def _call(schema: dict[str, Any], example: dict[str, Any], *, streams: bool) -> dict[Any, Any]:
-    answers = {(200, "application/json"): answered(schema, example)}
+    answers = {(200, "application/json"): shown(schema, example)}
     if streams:
         answers[(200, "text/event-stream")] = _STREAM
-    return {**answers, **REFUSED}
+    return answers
 
 
 CHAT = _call(
@@ -207,17 +173,17 @@ _RESPONSE_EXAMPLE = {
 RESPONSE = _call(_RESPONSE, _RESPONSE_EXAMPLE, streams=True)
 STORED_RESPONSE = _call(_RESPONSE, _RESPONSE_EXAMPLE, streams=False)
 REMOVED_RESPONSE = _call(
-    record(id=_TEXT, object=one_of("response"), deleted={"type": "boolean"}),
+    record(id=TEXT, object=one_of("response"), deleted=FLAG),
     {"id": "resp_3f1d", "object": "response", "deleted": True},
     streams=False,
 )
 INPUT_ITEMS = _call(
     record(
         object=one_of("list"),
-        data=list_of(_OBJECT),
-        first_id=or_null(_TEXT),
-        last_id=or_null(_TEXT),
-        has_more={"type": "boolean"},
+        data=list_of(OBJECT),
+        first_id=or_null(TEXT),
+        last_id=or_null(TEXT),
+        has_more=FLAG,
     ),
     {
         "object": "list",

@@ -18,6 +18,7 @@ from llamagpu.http.database import release_connections
 from llamagpu.http.filters import read_filters
 from llamagpu.http.pagination import PAGE_SCHEMA, page_response
 from llamagpu.http.permissions import READ_AUDIT
+from monitoring.api.answer_schemas import AUDIT_ROWS
 from monitoring.api.audit_filters import AuditExportFilters, AuditFilters
 from monitoring.audit_shapes import csv_head, csv_row, json_line, shape_row
 from monitoring.models import AuditLog
@@ -35,7 +36,7 @@ class AuditView(APIView):
     @extend_schema(
         operation_id="list_audit_rows",
         parameters=[AuditFilters, *PAGE_SCHEMA],
-        responses=OpenApiTypes.OBJECT,
+        responses=AUDIT_ROWS,
     )
     def get(self, request: Request) -> Response:
         filters = read_filters(request, AuditFilters)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
 from rest_framework.exceptions import ParseError
 from rest_framework.request import Request
@@ -10,6 +9,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from llamagpu.http.permissions import READ_SYSTEM, WRITE_SYSTEM
+from monitoring.api.answer_schemas import CHANGED_SETTINGS, CHANGES, SETTINGS
 from monitoring.configuration_listing import list_settings
 from monitoring.services.configuration import change_configuration
 
@@ -19,14 +19,14 @@ class ConfigurationView(APIView):
 
     access = {"GET": READ_SYSTEM, "PATCH": WRITE_SYSTEM}
 
-    @extend_schema(operation_id="read_configuration", responses=OpenApiTypes.OBJECT)
+    @extend_schema(operation_id="read_configuration", responses=SETTINGS)
     def get(self, request: Request) -> Response:
         return Response({"success": True, "settings": list_settings()})
 
     @extend_schema(
         operation_id="change_configuration",
-        request=OpenApiTypes.OBJECT,
-        responses=OpenApiTypes.OBJECT,
+        request={"application/json": CHANGES},
+        responses=CHANGED_SETTINGS,
     )
     def patch(self, request: Request) -> Response:
         """`{name: value}`; null goes back to the default. All of it is taken or nothing."""

@@ -6,7 +6,6 @@ from dataclasses import asdict
 
 from django.http import HttpRequest, JsonResponse
 from django.views.decorators.http import require_safe
-from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -14,6 +13,7 @@ from rest_framework.views import APIView
 
 from llamagpu.http.errors import without_log
 from llamagpu.http.permissions import READ_MONITORING, Public, declare_access
+from monitoring.api.answer_schemas import STATUS
 from monitoring.health import check_health
 from monitoring.snapshot import take_snapshot
 
@@ -23,7 +23,7 @@ class SystemStatusView(APIView):
 
     access = READ_MONITORING
 
-    @extend_schema(operation_id="system_status", responses=OpenApiTypes.OBJECT)
+    @extend_schema(operation_id="system_status", responses=STATUS)
     def get(self, request: Request) -> Response:
         return Response(take_snapshot())
 

@@ -21,6 +21,8 @@ from llamagpu.lib.lifeline import dies_with_parent
 from llamagpu.supervisor.valkey import EmbeddedValkey, find_server
 
 _ROOT = Path(__file__).resolve().parents[3]
+#: The product's worker, and the one whose engine computes nothing.
+WORKER, INSTANT_WORKER = "llamagpu", "inference.benchmark.portal.instant_worker"
 _START_TIMEOUT = 60.0
 _STOP_TIMEOUT = 15.0
 _NO_LIMIT = {f"LLAMA_RATE_{group}": "-1" for group in ("INFERENCE", "BATCH", "SYSTEM")}
@@ -54,9 +56,12 @@ class OwnStack:
 
 @contextmanager
 def own_stack(
-    web_server: str, model_root: Path, *, real_engine: bool = False
+    web_server: str, model_root: Path, *, worker_application: str = INSTANT_WORKER
 ) -> Iterator[OwnStack]:
-    """Start everything, and end it afterwards. The rates of requests are lifted. Raises StackError."""
+    """Start everything, and end it afterwards. The rates of requests are lifted. Raises StackError.
+
+    `worker_application` is the module with the Celery application of the worker.
+    """
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="llamagpu-portal-")))
         port = _free_port()
@@ -77,8 +82,7 @@ def own_stack(
         for command in (["migrate", "--no-input"], ["ensure_admin"], ["models_sync"]):
             _manage(command, environment)
         key = _manage(["key", "create", "--user", "admin", "--name", "bench"], environment).strip()
-        application = "llamagpu" if real_engine else "inference.benchmark.portal.instant_worker"
-        celery = [sys.executable, "-m", "celery", "--quiet", "-A", application, "worker"]
+        celery = [sys.executable, "-m", "celery", "--quiet", "-A", worker_application, "worker"]
         options = [*("--pool", "threads", "--queues", "inference", "--hostname", "bench@%h")]
         quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
         worker = _start(stack, "worker", [*celery, *options, *quiet], folder, environment)

@@ -10,13 +10,13 @@ import signal
 import sys
 from pathlib import Path
 
-from inference.benchmark.portal.own_stack import own_stack
+from inference.benchmark.portal.own_stack import WORKER, own_stack
 
 
 def main(web_server: str, model_root: Path) -> None:
     """Start, tell, wait."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    with own_stack(web_server, model_root, real_engine=True) as stack:
+    with own_stack(web_server, model_root, worker_application=WORKER) as stack:
         sys.stdout.write(f"{json.dumps({'port': stack.port, 'key': stack.key})}\n")
         sys.stdout.flush()
         signal.pause()

@@ -1,7 +1,12 @@
 from __future__ import annotations
 
 import pytest
+from django.conf import settings
+from django.middleware.clickjacking import XFrameOptionsMiddleware
+from django.middleware.csrf import CsrfViewMiddleware
+from django.middleware.security import SecurityMiddleware
 from django.test import RequestFactory
+from django.utils.module_loading import import_string
 
 from llamagpu.http.inline_middleware import carries_key
 
@@ -19,3 +24,13 @@ from llamagpu.http.inline_middleware import carries_key
 )
 def test_a_key_counts_at_the_api_alone(path: str, headers: dict[str, str], expected: bool) -> None:
     assert carries_key(RequestFactory().post(path, headers=headers)) is expected
+
+
+@pytest.mark.parametrize(
+    "middleware", [SecurityMiddleware, XFrameOptionsMiddleware, CsrfViewMiddleware]
+)
+def test_each_of_djangos_guards_stands_in_the_chain(middleware: type) -> None:
+    """Django's own checks know them by name alone and are silenced."""
+    chain = [import_string(name) for name in settings.MIDDLEWARE]
+    found = [item for item in chain if isinstance(item, type) and issubclass(item, middleware)]
+    assert len(found) == 1
