@@ -19,8 +19,12 @@ from llamagpu.lib.redis_client import sync_client
 
 logger = logging.getLogger(__name__)
 
+SYSTEM_METRICS = "system_metrics"
+INFERENCE_STATS = "inference_stats"
+PLUGIN_EVENTS = "plugin_events"
 MODEL_EVENTS = "model_events"
-STREAMS = (MODEL_EVENTS,)
+ALERT_EVENTS = "alert_events"
+STREAMS = (SYSTEM_METRICS, INFERENCE_STATS, PLUGIN_EVENTS, MODEL_EVENTS, ALERT_EVENTS)
 #: Events that a stream holds, about: a watcher that comes late sees the last ones.
 MAX_EVENTS = 1000
 FIELD = "event"
