@@ -81,6 +81,14 @@ class JobNotFound(NotFound):
     """There is no such job of this caller."""
 
 
+class PluginNotFound(NotFound):
+    """There is no such plugin."""
+
+
+class PluginRefused(LlamaGPUError):
+    """A plugin of the server refused the request; the message says which one, and its reason."""
+
+
 class Conflict(LlamaGPUError):
     """It contradicts what is there, for example an Idempotency-Key of another call."""
 
@@ -125,6 +133,8 @@ _BY_CODE: dict[str, type[LlamaGPUError]] = {
     "NOT_FOUND": NotFound,
     "MODEL_NOT_FOUND": ModelNotFound,
     "JOB_NOT_FOUND": JobNotFound,
+    "PLUGIN_NOT_FOUND": PluginNotFound,
+    "PLUGIN_REFUSED": PluginRefused,
     "CONFLICT": Conflict,
     "CONTENT_TOO_LARGE": ContentTooLarge,
     "RATE_LIMIT_EXCEEDED": RateLimited,
@@ -133,6 +143,7 @@ _BY_CODE: dict[str, type[LlamaGPUError]] = {
     "INSUFFICIENT_MEMORY": Unavailable,
     "BACKEND_UNAVAILABLE": Unavailable,
     "NO_WORKER": Unavailable,
+    "PLUGIN_FAILED": Unavailable,
     "DEADLINE_EXCEEDED": DeadlineExceeded,
     "CANCELLED": Cancelled,
 }

@@ -37,6 +37,7 @@ _FINAL = {
     ErrorCode.INFERENCE_FAILED,
     ErrorCode.INSUFFICIENT_MEMORY,
     ErrorCode.MODEL_LOAD_FAILED,
+    ErrorCode.PLUGIN_LOAD_FAILED,
 }
 # A message that begins with the name of a field and a colon is about that field.
 _NAMED = re.compile(r"([a-z][a-z0-9_]*(?:\[\d+\]|\.\w+)*): ")
