@@ -1,105 +1,22 @@
-"""The words that web, worker and engine share: frozen dataclasses, stdlib only.
-
-Three wires carry them: the Celery message (`GenerationJob` as JSON), the pipe between a worker and
-an engine process (`EngineCommand` / `EngineEvent` as msgpack frames, see `inference.wire`) and the
-Redis Stream of a job (`StreamEvent` as JSON). Times are seconds; clocks of two processes are never
-compared except as Unix time in `GenerationJob`.
-"""
+"""The wire between a worker and an engine process, msgpack frames on a pipe: commands and events."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any
 
-from inference.conversation import ChatMessage, Prompt, ToolCall
-from inference.sampling_params import Grammar, GrammarKind, SamplingParams
+from inference.conversation import Prompt
+from inference.protocol.words import (
+    PROTOCOL_VERSION,
+    Choice,
+    FinishReason,
+    PromptLogprobs,
+    Timings,
+    TokenLogprob,
+    Usage,
+)
+from inference.sampling_params import SamplingParams
 from llamagpu.lib.error_codes import ErrorCode
-
-__all__ = ["ChatMessage", "Grammar", "GrammarKind", "Prompt", "SamplingParams", "ToolCall"]
-
-PROTOCOL_VERSION = 1
-
-
-class FinishReason(StrEnum):
-    """Why a generation ended well. Failures end in an `ErrorCode` instead."""
-
-    STOP = "stop"
-    LENGTH = "length"
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """Token counts of one request. `cached_tokens` is the part of the prompt not computed again.
-
-    `is_estimated`: an upstream computed it and has not told its counts.
-    """
-
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    cached_tokens: int = 0
-    is_estimated: bool = False
-
-    @property
-    def total_tokens(self) -> int:
-        return self.prompt_tokens + self.completion_tokens
-
-
-@dataclass(frozen=True, slots=True)
-class Timings:
-    """Seconds that one request spent inside the engine.
-
-    `ttft` counts from the engine's receipt to the first token, `inference_time` from the beginning of
-    the computing to its end. A worker adds what came before to `queue_time`, and says of what that
-    consists: `load_time` for a loaded engine, `engine_wait` in that engine's own queue.
-    """
-
-    queue_time: float = 0.0
-    ttft: float = 0.0
-    inference_time: float = 0.0
-    load_time: float | None = None
-    engine_wait: float | None = None
-
-    @property
-    def engine_time(self) -> float:
-        """Seconds of waiting for the engine and of its computing. The way to it is not among them."""
-        if self.engine_wait is None:
-            return self.queue_time + self.inference_time
-        return self.engine_wait + (self.load_time or 0.0) + self.inference_time
-
-
-@dataclass(frozen=True, slots=True)
-class TokenLogprob:
-    """Natural-log probability of a chosen token, and its best alternatives (text, logprob)."""
-
-    token: str
-    logprob: float
-    top: tuple[tuple[str, float], ...] = ()
-
-
-#: Of a prompt's tokens, in order; the first one follows nothing and has none.
-PromptLogprobs = tuple[TokenLogprob | None, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class GenerationJob:
-    """One inference as it travels from web to worker. The job row is the truth, this is its copy.
-
-    `reader_grace` is for how many seconds it goes on without a reader; None: it needs none.
-    """
-
-    job_id: str
-    attempt: int
-    request_id: str
-    model: str
-    prompt: Prompt
-    params: SamplingParams
-    created_unix: float
-    deadline_unix: float
-    tenant: str = ""
-    priority: int = 0
-    reader_grace: float | None = None
-
 
 # ---------------------------------------------------------------- worker -> engine
 
@@ -246,16 +163,6 @@ class Delta:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
-    """One of the `n` answers to a prompt; `index` counts from 0."""
-
-    index: int
-    text: str
-    finish_reason: FinishReason
-    logprobs: tuple[TokenLogprob, ...] | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Finished:
     """Terminal event of a request that ended well. `text` is the whole generated text.
 
@@ -286,7 +193,7 @@ class Failed:
     request_id: str
     code: ErrorCode
     message: str
-    usage: Usage = Usage()
+    usage: Usage = field(default_factory=Usage)
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,68 +240,3 @@ class Drained:
 EngineEvent = (
     Hello | LoadProgress | Loaded | LoadFailed | Started | Delta | Finished | Failed | Stats | Drained
 )  # fmt: skip
-
-
-# ---------------------------------------------------------------- worker -> web (Redis Stream)
-
-
-@dataclass(frozen=True, slots=True)
-class TokenEvent:
-    """Text to append to the answer `index`, of `n`.
-
-    `position` is the index of the last token of that answer that it stands for, from 0.
-    """
-
-    text: str
-    position: int
-    logprobs: tuple[TokenLogprob, ...] = ()
-    index: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class RestartEvent:
-    """A new attempt begins: drop the text of the attempts before."""
-
-    attempt: int
-
-
-@dataclass(frozen=True, slots=True)
-class DoneEvent:
-    """The job succeeded and its row is settled.
-
-    Where `n` answers were asked for, `choices` holds all of them in order. `plugins` names all that
-    acted, `plugins_after` those of them that acted on the answer. The rest is as in `Finished`.
-    """
-
-    text: str
-    finish_reason: FinishReason
-    usage: Usage
-    timings: Timings
-    model: str
-    backend: str
-    plugins: tuple[str, ...] = ()
-    logprobs: tuple[TokenLogprob, ...] | None = None
-    choices: tuple[Choice, ...] = ()
-    plugins_after: tuple[str, ...] = ()
-    prompt_logprobs: PromptLogprobs | None = None
-    embeddings: tuple[bytes, ...] = ()
-
-    @property
-    def plugins_before(self) -> tuple[str, ...]:
-        """Those that acted on the prompt."""
-        return self.plugins[: len(self.plugins) - len(self.plugins_after)]
-
-
-@dataclass(frozen=True, slots=True)
-class ErrorEvent:
-    """The job failed, was cancelled or ran out of time, and its row is settled.
-
-    `usage` counts what its last attempt computed.
-    """
-
-    code: ErrorCode
-    message: str
-    usage: Usage = Usage()
-
-
-StreamEvent = TokenEvent | RestartEvent | DoneEvent | ErrorEvent
