@@ -74,6 +74,21 @@ def note_failure(peer: str) -> None:
         logger.warning("%s sent %d refused keys: no more are looked at for now", peer, count)
 
 
+def failures_left(peer: str) -> tuple[int, int] | None:
+    """Refused keys that `peer` may still send and the seconds until all of them; None: not counted."""
+    if not peer or time.monotonic() < _paused_until:
+        return None
+    name = _counter(peer)
+    try:
+        pipeline = sync_client(settings.REDIS_URL).pipeline(transaction=False)
+        pipeline.get(name)
+        pipeline.ttl(name)
+        count, seconds = pipeline.execute()
+    except redis.RedisError:
+        return None
+    return max(0, MAX_FAILURES - int(count or 0)), max(0, seconds)
+
+
 def _trust(peer: str, now: float) -> None:
     if len(_trusted_until) >= _MOST_REMEMBERED:
         _trusted_until.clear()

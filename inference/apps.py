@@ -8,6 +8,7 @@ class InferenceConfig(AppConfig):
     verbose_name = "Inference"
 
     def ready(self) -> None:
-        from inference import status
+        from inference import refused_calls, status
 
         status.register()
+        refused_calls.register()

@@ -8,19 +8,17 @@ from typing import TYPE_CHECKING, Any
 from django.db import models
 from django.db.models import Count, Q
 
+from inference.querysets import sees_all_jobs
 from inference.states import JobState
-from llamagpu.http.permissions import Action, Resource
 
 if TYPE_CHECKING:
     from inference.batch_models import Batch  # noqa: F401  named in annotations below
 
 
 class BatchQuerySet(models.QuerySet["Batch"]):
-    def visible_to(self, user: Any) -> BatchQuerySet:
-        """One's own batches; those of everybody for who may write the system configuration."""
-        if user.can(Resource.SYSTEM_CONFIG, Action.WRITE):
-            return self
-        return self.filter(owner=user)
+    def visible_to(self, user: Any, key: Any = None) -> BatchQuerySet:
+        """One's own batches, and those of others for whom `sees_all_jobs` names, as with jobs."""
+        return self if sees_all_jobs(user, key) else self.filter(owner=user)
 
     def without_jobs(self, moment: datetime) -> BatchQuerySet:
         """Those from before `moment` of whose jobs none is left."""

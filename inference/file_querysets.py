@@ -39,6 +39,11 @@ class FileBatchQuerySet(models.QuerySet["FileBatch"]):
     def live(self) -> FileBatchQuerySet:
         return self.filter(state__in=LIVE_FILE_BATCH_STATES)
 
+    def prunable(self, moment: datetime) -> FileBatchQuerySet:
+        """Those that ended before `moment`, oldest first: none runs on when its time is up."""
+        old = self.filter(created_at__lt=moment, expires_at__lt=moment)
+        return old.exclude(state__in=LIVE_FILE_BATCH_STATES).order_by("created_at")
+
 
 def _may_infer(user: Any) -> bool:
     return bool(user.can(Resource.INFERENCE, Action.READ))

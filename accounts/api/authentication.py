@@ -8,6 +8,7 @@ from rest_framework import exceptions
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
+from accounts import failed_attempts
 from accounts.api_keys import MARK
 from accounts.models import ApiKey, User
 from accounts.services.key_authentication import REFUSAL, WrongAddressError, authenticate_key
@@ -32,6 +33,7 @@ class ApiKeyAuthentication(BaseAuthentication):
         for name, values in request.query_params.lists():
             named = name.lower() in _KEY_PARAMETERS
             if named or any(str(value).strip().startswith(f"{MARK}_") for value in values):
+                _tell_what_is_left(request)
                 raise exceptions.AuthenticationFailed(
                     "A key in the address is refused: send it as 'Authorization: Bearer <key>'."
                 )
@@ -65,6 +67,7 @@ def _keys_of(request: Request) -> set[str]:
 
 def _as_refusal(request: Request, error: AppError) -> exceptions.APIException:
     """The framework's own exception of the same meaning: only such a one ends its authentication."""
+    _tell_what_is_left(request)
     if error.code is ErrorCode.RATE_LIMIT_EXCEEDED:
         throttled = exceptions.Throttled(wait=error.retry_after)
         throttled.detail = error.message  # type: ignore[assignment]
@@ -74,3 +77,18 @@ def _as_refusal(request: Request, error: AppError) -> exceptions.APIException:
         report(Refusal(error.key.user, method, route, "allowed addresses", error.message))
         return exceptions.PermissionDenied(error.message)
     return exceptions.AuthenticationFailed(REFUSAL)
+
+
+def _tell_what_is_left(request: Request) -> None:
+    """The limit that holds for who has no key: refused ones from one address."""
+    left = failed_attempts.failures_left(current_origin.get().peer)
+    if left is None:
+        return
+    remaining, seconds = left
+    request._request.answer_headers.update(  # type: ignore[attr-defined]
+        {
+            "X-RateLimit-Limit": str(failed_attempts.MAX_FAILURES),
+            "X-RateLimit-Remaining": str(remaining),
+            "X-RateLimit-Reset": str(seconds),
+        }
+    )

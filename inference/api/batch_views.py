@@ -107,7 +107,7 @@ class BatchesView(APIView):
 
     @extend_schema(operation_id="list_batches", parameters=PAGE_SCHEMA, responses=BATCHES)
     def get(self, request: Request) -> Response:
-        batches = Batch.objects.visible_to(request.user).with_counts()
+        batches = Batch.objects.visible_to(request.user, request.auth).with_counts()
         rows = batches.select_related("owner", "model")
         return page_response(request, rows, describe_batch, ordering=("-created_at", "-id"))
 
@@ -119,7 +119,7 @@ class BatchView(APIView):
 
     @extend_schema(operation_id="read_batch", parameters=PAGE_SCHEMA, responses=BATCH)
     def get(self, request: Request, batch_id: uuid.UUID) -> Response:
-        batch = find_batch(request.user, batch_id)
+        batch = find_batch(request, batch_id)
         items = batch.items.select_related("job")
         is_owner = batch.owner_id == request.user.pk
         describe = functools.partial(describe_item, for_owner=is_owner)
@@ -129,15 +129,15 @@ class BatchView(APIView):
 
     @extend_schema(operation_id="cancel_batch", responses={200: BATCH_ALONE})
     def delete(self, request: Request, batch_id: uuid.UUID) -> Response:
-        cancel_batch(batch=find_batch(request.user, batch_id))
-        batch = find_batch(request.user, batch_id)
+        cancel_batch(batch=find_batch(request, batch_id))
+        batch = find_batch(request, batch_id)
         return Response({"success": True, "batch": describe_batch(batch)})
 
 
-def find_batch(user: Any, batch_id: uuid.UUID) -> Batch:
-    """Raises AppError NOT_FOUND, also for a batch that `user` may not see."""
-    batches = Batch.objects.visible_to(user).with_counts().select_related("owner", "model")
-    batch = batches.filter(pk=batch_id).first()
+def find_batch(request: Request, batch_id: uuid.UUID) -> Batch:
+    """Raises AppError NOT_FOUND, also for a batch that the caller may not see."""
+    batches = Batch.objects.visible_to(request.user, request.auth).with_counts()
+    batch = batches.select_related("owner", "model").filter(pk=batch_id).first()
     if batch is None:
         raise AppError(ErrorCode.NOT_FOUND, f"There is no batch '{batch_id}'.")
     return batch

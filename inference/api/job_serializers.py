@@ -120,18 +120,38 @@ class TimelineSerializer(serializers.Serializer[Any]):
     events = TimelineEventSerializer(many=True)
 
 
+class RefusalErrorSerializer(JobErrorSerializer):
+    details = serializers.JSONField(allow_null=True, help_text="for the caller alone")
+
+
+class RefusedCallSerializer(serializers.Serializer[Any]):
+    """A call that ended before there was a job."""
+
+    at = serializers.DateTimeField()
+    owner = serializers.CharField()
+    key = serializers.CharField(allow_null=True, help_text="the key's prefix; null by a session")
+    call = serializers.CharField(help_text="method and path")
+    status = serializers.IntegerField()
+    error = RefusalErrorSerializer()
+
+
 def answer_with(name: str, **fields: serializers.Field[Any, Any, Any, Any]) -> Any:
     """The description of `{"success": true, …}` with `fields` in it."""
     return inline_serializer(name, {"success": serializers.BooleanField(), **fields})
 
 
-def page_of(name: str, row: type[serializers.Serializer[Any]]) -> Any:
-    """The description of a page of rows."""
+def page_of(
+    name: str,
+    row: type[serializers.Serializer[Any]],
+    **fields: serializers.Field[Any, Any, Any, Any],
+) -> Any:
+    """The description of a page of rows, with `fields` beside them."""
     return answer_with(
         name,
         results=row(many=True),
         next=serializers.URLField(allow_null=True, help_text="null at the end"),
         previous=serializers.URLField(allow_null=True, help_text="null at the beginning"),
+        **fields,
     )
 
 

@@ -18,6 +18,7 @@ from inference.api.job_serializers import (
     ContentRequestSerializer,
     JobContentSerializer,
     JobSerializer,
+    RefusedCallSerializer,
     TimelineSerializer,
     WholeJobSerializer,
     answer_with,
@@ -29,11 +30,14 @@ from inference.api.job_shapes import (
     describe_timeline,
     describe_whole_job,
 )
+from inference.querysets import sees_all_jobs
+from inference.refused_calls import find_refused_calls
 from inference.services.job_requests import cancel_on_request, request_content
 from llamagpu.http.pagination import PAGE_SCHEMA, page_response
 from llamagpu.http.permissions import INFER, READ_JOBS, WRITE_SYSTEM
 
 _ORDER = ("-created_at", "-id")
+_NO_REQUEST = "There is no job of this request; what was refused is told for an hour."
 
 
 class JobsView(APIView):
@@ -112,7 +116,7 @@ class JobTimelineView(APIView):
 class RequestView(APIView):
     """GET /api/requests/{request_id}: the jobs of a call, each with its timeline.
 
-    A call that was refused made none and is a 404.
+    A call that was refused made none: for an hour `refusals` says why.
     """
 
     access = READ_JOBS
@@ -120,17 +124,23 @@ class RequestView(APIView):
     @extend_schema(
         operation_id="read_request",
         parameters=PAGE_SCHEMA,
-        responses=page_of("RequestPage", TimelineSerializer),
+        responses=page_of(
+            "RequestPage", TimelineSerializer, refusals=RefusedCallSerializer(many=True)
+        ),
     )
     def get(self, request: Request, request_id: str) -> Response:
-        jobs: Any = visible_jobs(request.user, request.auth)
         # A NUL, which no request's id holds, is more than PostgreSQL takes in a question.
-        jobs = jobs.filter(request_id=request_id) if request_id.isprintable() else jobs.none()
+        if not request_id.isprintable():
+            raise no_such_job(_NO_REQUEST)
+        jobs: Any = visible_jobs(request.user, request.auth).filter(request_id=request_id)
         jobs = jobs.without_content().prefetch_related("attempts")
         # In the order of the call's prompts.
         page = page_response(request, jobs, describe_timeline, ordering=("created_at", "id"))
-        if not page.data["results"]:
-            raise no_such_job("There is no job of this request; a call that is refused makes none.")
+        sees_all = sees_all_jobs(request.user, request.auth)
+        refusals = find_refused_calls(request_id, request.user, sees_all=sees_all)
+        if not page.data["results"] and not refusals:
+            raise no_such_job(_NO_REQUEST)
+        page.data["refusals"] = refusals
         return page
 
 

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from django.db import transaction
 from django.utils import timezone
 
-from inference.models import Batch, InferenceJob
+from inference.models import Batch, FileBatch, InferenceJob
 from monitoring.configuration import current
 
 # Few enough that whoever waits for the database hardly notices.
@@ -24,7 +24,7 @@ def prune_history(limit: int = 10_000) -> int:
         return 0
     moment = timezone.now() - timedelta(days=days)
     removed = 0
-    for remove in (_remove_jobs, _remove_batches):
+    for remove in (_remove_jobs, _remove_batches, _remove_file_batches):
         while removed < limit:
             count = remove(moment, min(_BATCH, limit - removed))
             removed += count
@@ -46,4 +46,12 @@ def _remove_batches(moment: datetime, count: int) -> int:
     """Those of whose jobs none is left."""
     ids = list(Batch.objects.without_jobs(moment).values_list("pk", flat=True)[:count])
     Batch.objects.filter(pk__in=ids).delete()
+    return len(ids)
+
+
+@transaction.atomic
+def _remove_file_batches(moment: datetime, count: int) -> int:
+    """Their files stay for as long as files do."""
+    ids = list(FileBatch.objects.prunable(moment).values_list("pk", flat=True)[:count])
+    FileBatch.objects.filter(pk__in=ids).delete()
     return len(ids)

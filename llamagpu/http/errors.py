@@ -18,7 +18,7 @@ from django.http import Http404, HttpRequest, HttpResponseBase, JsonResponse
 from rest_framework import exceptions
 from rest_framework.response import Response
 
-from llamagpu.http.refusals import report_denied, report_throttled
+from llamagpu.http.refusals import report_call, report_denied, report_throttled
 from llamagpu.lib.error_codes import ErrorCode
 
 logger = logging.getLogger(__name__)
@@ -119,6 +119,7 @@ def explain(exc: Exception, context: Mapping[str, Any]) -> tuple[AppError, dict[
         report_denied(context["request"], context.get("view"), error.message)
     elif error.code is ErrorCode.RATE_LIMIT_EXCEEDED:
         report_throttled(context["request"], error.message)
+    report_call(context["request"], context.get("view"), error)
     headers = error.headers
     challenge = getattr(exc, "auth_header", None)
     if challenge:

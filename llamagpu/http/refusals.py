@@ -2,6 +2,7 @@
 
 The REST exception handler and the 403 page report by themselves; what answers in another way (a
 consumer, an admin action) calls `report`. This package writes nothing itself: monitoring listens.
+Calls that would have made work are told of whatever the reason, to listeners of their own.
 """
 
 from __future__ import annotations
@@ -33,13 +34,35 @@ class Refusal:
 
 
 Listener = Callable[[Refusal], None]
+#: Gets REST framework's request and the error that its caller read.
+CallListener = Callable[[Any, Any], None]
 
 _listeners: list[Listener] = []
+_call_listeners: list[CallListener] = []
 
 
 def add_listener(listener: Listener) -> None:
     if listener not in _listeners:
         _listeners.append(listener)
+
+
+def add_call_listener(listener: CallListener) -> None:
+    if listener not in _call_listeners:
+        _call_listeners.append(listener)
+
+
+def report_call(request: Any, view: Any, error: Any) -> None:
+    """An authenticated caller's call that makes work ended with `error` before there was any."""
+    user = getattr(request, "user", None)
+    if not getattr(view, "takes_idempotency_key", False) or request.method in SAFE_METHODS:
+        return
+    if user is None or not user.is_authenticated:
+        return
+    for listener in _call_listeners:
+        try:
+            listener(request, error)
+        except Exception:
+            logger.exception("a refused call could not be noted")
 
 
 def report(refusal: Refusal) -> None:

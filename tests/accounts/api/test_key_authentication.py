@@ -141,3 +141,20 @@ def test_audit_rows_of_a_call_carry_its_key(member: Caller) -> None:
     row = AuditLog.objects.filter(action="api_key.created").last()
     assert row is not None
     assert row.key_prefix == member.key.split("_")[1]
+
+
+def test_a_refused_key_is_told_how_many_more_are_looked_at(
+    member: Caller, monkeypatch: pytest.MonkeyPatch, redis_client: Any
+) -> None:
+    monkeypatch.setattr(failed_attempts, "MAX_FAILURES", 2)
+    wrong = f"Bearer {generate_key()}"
+    answers = [call(Authorization=wrong) for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [401, 401, 429]
+    assert [answer["X-RateLimit-Limit"] for answer in answers] == ["2"] * 3
+    assert [answer["X-RateLimit-Remaining"] for answer in answers] == ["1", "0", "0"]
+    assert all(0 < int(answer["X-RateLimit-Reset"]) <= 60 for answer in answers)
+
+
+def test_a_key_in_the_address_is_told_the_same_limit(member: Caller, redis_client: Any) -> None:
+    answer = Client().get(f"{PATH}?token={member.key}")
+    assert (answer.status_code, answer["X-RateLimit-Limit"]) == (401, "1000000")

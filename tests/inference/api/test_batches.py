@@ -10,6 +10,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
+from accounts.services.api_keys import create_api_key
 from inference.models import Batch, BatchItem, InferenceJob
 from inference.presence import WorkerReport, announce
 from tests.conftest import Caller, make_caller
@@ -171,6 +172,22 @@ def test_why_an_input_was_refused_is_for_its_owner(
 
 def test_a_guest_and_a_key_for_single_calls_are_refused(guest: Caller, model: Any) -> None:
     assert send(guest, {"inputs": ["hi"]})[0] == 403
+
+
+def test_an_admins_narrow_key_sees_the_admins_own_batches(member: Caller, model: Any) -> None:
+    narrow = make_caller("admin", ("batch",))
+    admin = Caller(narrow.user, str(create_api_key(actor=None, user=narrow.user, name="wide")[1]))
+    theirs = send(member, {"inputs": ["hi"]})[1]["batch_id"]
+    own = send(narrow, {"inputs": ["hi"]})[1]["batch_id"]
+
+    def seen(caller: Caller) -> set[str]:
+        return {batch["batch_id"] for batch in read(caller, "/api/batches")["results"]}
+
+    assert seen(narrow) == {own}
+    assert seen(admin) == {own, theirs}
+    for call in (narrow.get, lambda path: Client().delete(path, headers=narrow.headers)):
+        assert call(f"/api/batches/{theirs}").status_code == 404
+    assert read(admin, f"/api/batches/{theirs}")["batch"]["state"] == "queued"
 
 
 def test_a_key_needs_the_scope_of_batches(db: None, model: Any) -> None:

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from accounts.models import UsageDay
 from inference import wire
-from inference.models import Batch, BatchItem, InferenceJob, JobAttempt
+from inference.models import Batch, BatchItem, FileBatch, InferenceJob, JobAttempt, StoredFile
 from inference.protocol import DoneEvent, FinishReason, Prompt, SamplingParams, Timings, Usage
 from inference.services import pruning
 from inference.services.pruning import prune_history
@@ -111,6 +111,36 @@ def test_a_batch_goes_once_none_of_its_jobs_is_left(
     assert prune_history() == 4  # two jobs, two batches
     assert set(Batch.objects.all()) == {running, fresh}
     assert running.items.count() == 2  # what is left says that the job was removed
+
+
+def test_a_batch_of_a_file_goes_with_its_time_and_its_files_stay(
+    after_a_week: None, member: Caller
+) -> None:
+    now = timezone.now()
+    file = StoredFile.objects.create(
+        owner=member.user, purpose="batch", filename="q", num_bytes=1, sha256="0"
+    )
+
+    def batch(days_ago: float, state: str) -> FileBatch:
+        then = now - timedelta(days=days_ago)
+        row: FileBatch = FileBatch.objects.create(
+            owner=member.user,
+            is_by_key=False,
+            request_id="b",
+            endpoint="/v1/completions",
+            input_file=file,
+            state=state,
+            created_at=then,
+            expires_at=then + timedelta(days=1),
+        )
+        return row
+
+    for state in ("completed", "failed", "cancelled", "expired"):
+        batch(9, state)
+    kept = [batch(9, "in_progress"), batch(7.5, "completed"), batch(1, "completed")]
+    assert prune_history() == 4
+    assert set(FileBatch.objects.all()) == set(kept)
+    assert StoredFile.objects.exists()
 
 
 def test_many_go_in_parts(
