@@ -24,6 +24,7 @@ from inference.catalog import sync_models
 from llamagpu.lib.redis_client import sync_client
 from llamagpu.supervisor.valkey import EmbeddedValkey, find_server
 from monitoring import audit_guard, configuration
+from monitoring.metrics import reading
 from tests.environment import MODEL_ROOT
 
 PASSWORD = "correct horse battery staple"
@@ -94,6 +95,7 @@ def nothing_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(configuration, "_frozen", None)
     monkeypatch.setattr(configuration, "_complaints", set())
     monkeypatch.setattr(routing, "_router", routing.Router())
+    monkeypatch.setattr(reading, "LIFETIME", 0.0)
 
 
 @pytest.fixture(autouse=True)

@@ -31,6 +31,18 @@ def sync_client(url: str) -> SyncRedis:
     )
 
 
+def impatient_client(url: str) -> SyncRedis:
+    """For a thread that tries again by itself: a command fails at once, or after 2 s at most."""
+    return redis.Redis.from_url(
+        url,
+        socket_connect_timeout=2,
+        socket_timeout=2,
+        health_check_interval=25,
+        max_connections=2,
+        retry=None,  # by default a lost server is asked again for some seconds
+    )
+
+
 def async_client(url: str) -> redis.asyncio.Redis:
     """For blocking reads on one event loop; the caller bounds each read by its BLOCK argument."""
     return redis.asyncio.Redis.from_url(
