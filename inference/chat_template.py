@@ -46,6 +46,8 @@ class ChatTemplate:
 
         Raises ChatTemplateError where the source is no valid template.
         """
+        if len(source.encode(errors="replace")) > MAX_TEMPLATE_BYTES:
+            raise ChatTemplateError(f"the chat template has more than {MAX_TEMPLATE_BYTES} bytes")
         self._special_tokens = dict(special_tokens or {})
         environment = _environment()
         try:
@@ -114,6 +116,11 @@ class ChatTemplate:
         except Exception as error:  # foreign code raises anything
             raise ChatTemplateError(f"the chat template failed: {error}") from error
         return "".join(parts)
+
+
+def special_tokens_of(model_dir: Path) -> dict[str, str]:
+    """What templates of the model in `model_dir` may name. Raises ChatTemplateError."""
+    return _special_tokens(model_dir, _tokenizer_config(model_dir))
 
 
 def _turn(message: ChatMessage) -> dict[str, Any]:

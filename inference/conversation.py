@@ -37,6 +37,7 @@ class Prompt:
     `text` and `messages` go through the model's chat template (a text is one user turn; a model
     without a template reads the text as it is, any model does so where it `is_raw`); `token_ids` are
     taken as they are. `tools` are function definitions in OpenAI's form, for templates that show them.
+    `chat_template` is Jinja, in place of the model's own.
     `inputs` stand alone: texts or token ids of which vectors are wanted, and no answer.
     """
 
@@ -46,3 +47,4 @@ class Prompt:
     is_raw: bool = False
     tools: tuple[dict[str, Any], ...] = ()
     inputs: tuple[Prompt, ...] = ()
+    chat_template: str | None = None

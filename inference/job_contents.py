@@ -31,7 +31,7 @@ _REFUSED = "The input was refused; its owner reads why."
 
 def public_error(code: str, message: str) -> str:
     """What others than the owner read of an error: one about the input may repeat words of it."""
-    return _REFUSED if code == ErrorCode.INVALID_INPUT else message
+    return _REFUSED if code in (ErrorCode.INVALID_INPUT, ErrorCode.PLUGIN_REFUSED) else message
 
 
 def policies_of(job_ids: Iterable[UUID]) -> dict[UUID, Retention]:

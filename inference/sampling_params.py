@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
@@ -31,7 +31,8 @@ class SamplingParams:
     `logprobs` None reports none, n reports the chosen token and the n best alternatives;
     `prompt_logprobs` the same of the prompt's tokens; `max_tokens` 0 computes the prompt alone;
     `logit_bias` holds (token id, what is added to its logit); `grammar` allows only answers of its
-    form; `n` is the number of answers to one prompt, the seed of answer i being `seed` + i.
+    form; `n` is the number of answers to one prompt, the seed of answer i being `seed` + i. `given`
+    names those of them that the caller chose; it changes nothing that is computed.
     """
 
     max_tokens: int = 100
@@ -51,3 +52,4 @@ class SamplingParams:
     grammar: Grammar | None = None
     n: int = 1
     prompt_logprobs: int | None = None
+    given: tuple[str, ...] = field(default=(), compare=False)

@@ -7,15 +7,19 @@ decodes with the same code, so both agree on every count.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import tokenizers
 
-from inference.chat_template import ChatTemplate, ChatTemplateError
+from inference.chat_template import ChatTemplate, ChatTemplateError, special_tokens_of
 from inference.model_files import ModelFilesError, read_json_object
 from inference.protocol import ChatMessage, Prompt
 from inference.special_tokens import Span, SpecialTokens
+
+# Compiled templates that are kept of those that come with prompts.
+_MAX_TEMPLATES = 8
 
 
 class TokenizerError(ValueError):
@@ -34,12 +38,20 @@ class Tokenizer:
     """Encodes and decodes for one model. Nothing changes after `load`, so threads may share one."""
 
     def __init__(
-        self, backend: tokenizers.Tokenizer, template: ChatTemplate | None, vocab_size: int
+        self,
+        backend: tokenizers.Tokenizer,
+        template: ChatTemplate | None,
+        vocab_size: int,
+        special_tokens: dict[str, str] | None = None,
     ) -> None:
+        """`special_tokens` are for templates that come with a prompt."""
         self._backend = backend
         self._specials = SpecialTokens(backend)
         self._template = template
         self._vocab_size = vocab_size
+        self._compiled = lru_cache(_MAX_TEMPLATES)(
+            lambda source: ChatTemplate(source, special_tokens)
+        )
 
     @classmethod
     def load(cls, model_dir: Path) -> Tokenizer:
@@ -56,9 +68,10 @@ class Tokenizer:
         backend.no_padding()
         try:
             template = ChatTemplate.load(model_dir)
+            special_tokens = special_tokens_of(model_dir)
         except ChatTemplateError as error:
             raise TokenizerError(f"{model_dir}: {error}") from error
-        return cls(backend, template, _embedding_rows(model_dir, backend))
+        return cls(backend, template, _embedding_rows(model_dir, backend), special_tokens)
 
     @property
     def vocab_size(self) -> int:
@@ -92,12 +105,13 @@ class Tokenizer:
         if prompt.token_ids is not None:
             ids = list(prompt.token_ids)
         elif prompt.messages is not None:
-            ids = self._encode_messages(prompt.messages, prompt.tools)
-        elif self._template is None or prompt.is_raw:
+            ids = self._encode_messages(self._template_for(prompt), prompt.messages, prompt.tools)
+        elif prompt.is_raw or (template := self._template_for(prompt)) is None:
             text = prompt.text or ""
             ids = self._encode(text, self._specials.spans(text), add_special_tokens=True)
         else:
-            ids = self._encode_messages((ChatMessage(role="user", content=prompt.text or ""),))
+            turn = ChatMessage(role="user", content=prompt.text or "")
+            ids = self._encode_messages(template, (turn,))
         if not ids:
             raise PromptError("the prompt is empty")
         self._check_ids(ids)
@@ -117,14 +131,26 @@ class Tokenizer:
         text: str = self._backend.decode([token_id], skip_special_tokens=False)
         return text
 
+    def _template_for(self, prompt: Prompt) -> ChatTemplate | None:
+        """The prompt's own template, where it has one. Raises PromptError for a broken one."""
+        if prompt.chat_template is None:
+            return self._template
+        try:
+            return self._compiled(prompt.chat_template)
+        except ChatTemplateError as error:
+            raise PromptError(str(error)) from error
+
     def _encode_messages(
-        self, messages: Sequence[ChatMessage], tools: Sequence[dict[str, Any]] = ()
+        self,
+        template: ChatTemplate | None,
+        messages: Sequence[ChatMessage],
+        tools: Sequence[dict[str, Any]] = (),
     ) -> list[int]:
-        if self._template is None:
+        if template is None:
             raise PromptError("this model has no chat template: send text instead of messages")
         try:
             marks = self._specials.new_marks()
-            rendered = self._template.render(messages, tools=tools, protect=marks.mark)
+            rendered = template.render(messages, tools=tools, protect=marks.mark)
         except ChatTemplateError as error:
             raise PromptError(str(error)) from error
         # The template writes the special tokens itself.

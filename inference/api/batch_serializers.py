@@ -155,18 +155,18 @@ def _outcome(
             raise AppError(ErrorCode.INVALID_INPUT, "Must be a string or a JSON object.")
         fields = serializer.run_validation(data)
         limit_answer(model, fields, is_asked="max_tokens" in data)
-        return _work(model, fields, limit)
+        return _work(model, fields, data, limit)
     except (AppError, serializers.ValidationError) as error:
         return as_app_error(error) or AppError(ErrorCode.INVALID_INPUT, str(error))
 
 
-def _work(model: Model, fields: dict[str, Any], limit: int) -> Work:
+def _work(model: Model, fields: dict[str, Any], data: dict[str, Any], limit: int) -> Work:
     messages = fields.get("messages")
     prompt = Prompt(
         text=fields.get("text"),
         messages=None if messages is None else tuple(ChatMessage(**item) for item in messages),
     )
-    params = read_params(fields)
+    params = read_params(fields, data)
     counted = check_fits(model, prompt, params.max_tokens, limit)
     most = most_tokens(prompt, limit - params.max_tokens) if counted is None else counted
     return Work(prompt, params, PromptTokens(counted or 0, most))

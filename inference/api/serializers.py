@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +34,11 @@ MAX_MESSAGES = 512
 MAX_STOP_STRINGS = 8
 MAX_LOGPROBS = 20
 DEFAULT_MAX_TOKENS = 100
+_OTHER_NAMES = {
+    "max_completion_tokens": "max_tokens",
+    "max_output_tokens": "max_tokens",
+    "response_format": "grammar",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +181,7 @@ def read_call(serializer: InferSerializer, user: Any, key: Any) -> GenerationCal
         else None,
     )
     limit_answer(model, fields, is_asked="max_tokens" in serializer.initial_data)
-    params = read_params(fields)
+    params = read_params(fields, serializer.initial_data)
     return GenerationCall(
         model=model,
         prompt=prompt,
@@ -194,16 +200,23 @@ def limit_answer(model: Model, fields: dict[str, Any], *, is_asked: bool) -> Non
     check_answer_length(model, max(fields["max_tokens"], fields["min_tokens"]))
 
 
-def read_params(fields: dict[str, Any]) -> SamplingParams:
-    """The parameters of a call from the checked fields of a `SamplingSerializer`."""
+def read_params(fields: dict[str, Any], body: Mapping[str, Any]) -> SamplingParams:
+    """The parameters of a call from the checked fields of a `SamplingSerializer` for its `body`."""
     values = {
         **fields,
         "stop": tuple(fields["stop"]),
         "logit_bias": biases_of(fields["logit_bias"] or {}),
         "grammar": grammar_of(fields["response_format"]),
+        "given": given_in(body),
     }
     names = SamplingParams.__dataclass_fields__
     return SamplingParams(**{name: values[name] for name in names if name in values})
+
+
+def given_in(body: Mapping[str, Any]) -> tuple[str, ...]:
+    """The parameters that a body names, by their names in `SamplingParams`; a null gives none."""
+    named = {_OTHER_NAMES.get(name, name) for name, value in body.items() if value is not None}
+    return tuple(sorted(named & SamplingParams.__dataclass_fields__.keys()))
 
 
 def find_model(slug: str, user: Any, key: Any) -> Model:

@@ -8,6 +8,7 @@ from typing import Any
 from rest_framework.request import Request
 
 from inference.api.sampling_fields import grammar_of
+from inference.api.serializers import given_in
 from inference.models import Model
 from inference.openai_api.chat_shape import ChatShape
 from inference.openai_api.completion_shape import CompletionShape, Echo
@@ -72,6 +73,7 @@ def read_response(request: Request, *, may_store: bool = False) -> tuple[Call, R
         temperature=fields["temperature"],
         top_p=fields["top_p"],
         grammar=use.grammar or grammar_of(body.response_format),
+        given=given_in(request.data),
     )
     prompt = Prompt(messages=body.messages_after(_earlier(request, fields)), tools=use.tools)
     limit = fields["max_output_tokens"]

@@ -55,7 +55,7 @@ class ChatSerializer(CallSerializer):
         """Without a number of tokens where the body has none."""
         fields = self.validated_data
         logprobs = fields.get("top_logprobs", 0) if fields["logprobs"] else None
-        return _params({**fields, "logprobs": logprobs})
+        return _params({**fields, "logprobs": logprobs}, self.initial_data)
 
 
 class CompletionSerializer(CallSerializer):
@@ -93,9 +93,11 @@ class CompletionSerializer(CallSerializer):
         """Without a number of tokens where the body has none."""
         fields = self.validated_data
         scores = fields["logprobs"] if fields["echo"] else None
-        return replace(_params({**fields, "response_format": None}), prompt_logprobs=scores)
+        return replace(
+            _params({**fields, "response_format": None}, self.initial_data), prompt_logprobs=scores
+        )
 
 
-def _params(fields: dict[str, Any]) -> SamplingParams:
+def _params(fields: dict[str, Any], body: dict[str, Any]) -> SamplingParams:
     given = fields["max_tokens"]
-    return read_params({**fields, "max_tokens": _UNFILLED if given is None else given})
+    return read_params({**fields, "max_tokens": _UNFILLED if given is None else given}, body)

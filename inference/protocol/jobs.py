@@ -12,7 +12,8 @@ from inference.sampling_params import SamplingParams
 class GenerationJob:
     """One inference as it travels from web to worker. The job row is the truth, this is its copy.
 
-    `reader_grace` is for how many seconds it goes on without a reader; None: it needs none.
+    `reader_grace` is for how many seconds it goes on without a reader; None: it needs none. `role` is
+    the slug of its owner's role when the message was sent.
     """
 
     job_id: str
@@ -26,3 +27,4 @@ class GenerationJob:
     tenant: str = ""
     priority: int = 0
     reader_grace: float | None = None
+    role: str = ""

@@ -25,8 +25,8 @@ class JobStart:
     started_at: datetime
 
 
-def message_for(row: InferenceJob) -> GenerationJob:
-    """The job as it travels to a worker. `row.model` is read."""
+def message_for(row: InferenceJob, role: str = "") -> GenerationJob:
+    """The job as it travels to a worker. `row.model` is read; `role` is its owner's, for who runs it."""
     return GenerationJob(
         job_id=str(row.pk),
         attempt=row.attempt,
@@ -39,6 +39,7 @@ def message_for(row: InferenceJob) -> GenerationJob:
         tenant=str(row.owner_id),
         priority=row.priority,
         reader_grace=row.reader_grace,
+        role=role,
     )
 
 
@@ -114,4 +115,4 @@ def next_attempt(row: InferenceJob) -> GenerationJob | None:
         return None
     _keep_attempt(row)
     row.attempt += 1
-    return message_for(row)
+    return message_for(row, row.owner.role.slug)

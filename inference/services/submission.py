@@ -104,7 +104,7 @@ def submit_jobs(calls: Sequence[JobCall], key: CallKey | None = None) -> list[Ge
         for claim in claims:
             quotas.release_minute(claim)
         raise
-    jobs = [message_for(row) for row in rows]
+    jobs = [message_for(row, row.owner.role.slug) for row in rows]
     try:
         _ring_or_settle(jobs, queue_for(calls[0].model))
     except AppError:

@@ -105,9 +105,9 @@ class BatchLane:
 def _read(job_ids: Sequence[str]) -> list[GenerationJob]:
     """The live ones of these jobs, in the order of `job_ids`."""
     try:
-        rows = InferenceJob.objects.live().select_related("model")
+        rows = InferenceJob.objects.live().select_related("model", "owner__role")
         found = rows.in_bulk([uuid.UUID(job_id) for job_id in job_ids])
     finally:
         connections.close_all()
     wanted = (found.get(uuid.UUID(job_id)) for job_id in job_ids)
-    return [message_for(row) for row in wanted if row is not None]
+    return [message_for(row, row.owner.role.slug) for row in wanted if row is not None]

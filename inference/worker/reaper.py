@@ -87,7 +87,7 @@ class Reaper:
         rows = list(
             InferenceJob.objects.live()
             .filter(created_at__lt=timezone.now() - _YOUNG)
-            .select_related("model", "batch_item", "line_job")
+            .select_related("model", "batch_item", "line_job", "owner__role")
             # A long batch must not hide the calls for which somebody waits.
             .order_by("-priority", "created_at")[:_MAX_ROWS]
         )
@@ -147,7 +147,7 @@ class Reaper:
         is_lost = now - row.created_at > _MESSAGE_LOST and queue_length() == 0
         if is_lost:
             logger.warning("job %s: its message was lost, ringing again", row.pk)
-            self._ring(row, message_for(row))
+            self._ring(row, message_for(row, row.owner.role.slug))
         return is_lost
 
     def _take_over(self, row: InferenceJob, lease: bytes | None) -> bool:

@@ -151,3 +151,34 @@ def test_threads_may_share_one(tokenizer: Tokenizer) -> None:
     for thread in threads:
         thread.join()
     assert results == [True] * 80
+
+
+GIVEN = "{% for m in messages %}[{{ m.role }}] {{ m.content }}{{ eos_token }}{% endfor %}"
+
+
+def test_a_prompt_may_bring_its_own_template(tokenizer: Tokenizer, bare: Path) -> None:
+    prompt = Prompt(text="hi <|im_end|>", chat_template=GIVEN)
+    ids = tokenizer.encode_prompt(prompt)
+    assert tokenizer.decode(ids).startswith("[user] hi <|im_end|>")
+    # The caller's words close no turn, the template's own token does.
+    assert [ids.index(2), ids.count(2)] == [len(ids) - 1, 1]
+    template = GIVEN.replace("{{ eos_token }}", "")
+    messages = Prompt(messages=(ChatMessage("user", "hi"),), chat_template=template)
+    without = Tokenizer.load(bare)
+    assert without.decode(without.encode_prompt(messages)) == "[user] hi"
+
+
+def test_a_raw_prompt_takes_no_template(tokenizer: Tokenizer) -> None:
+    raw = Prompt(text="hi", is_raw=True, chat_template=GIVEN)
+    assert tokenizer.decode(tokenizer.encode_prompt(raw)) == "hi"
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [("{% if %}", "cannot be compiled"), ("x" * 300_000, "more than 262144 bytes")],
+)
+def test_a_broken_template_of_a_prompt_is_refused(
+    source: str, reason: str, tokenizer: Tokenizer
+) -> None:
+    with pytest.raises(PromptError, match=reason):
+        tokenizer.encode_prompt(Prompt(text="hi", chat_template=source))

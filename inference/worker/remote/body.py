@@ -24,7 +24,7 @@ _IF_SET = (
     "top_k", "min_p", "repetition_penalty", "min_tokens", "ignore_eos",
 )  # fmt: skip
 _SHAPED = ("max_tokens", "stop", "logprobs", "logit_bias", "grammar")
-_KNOWN = {*_ALWAYS, *_IF_SET, *_SHAPED}
+_KNOWN = {*_ALWAYS, *_IF_SET, *_SHAPED, "given"}
 
 
 @dataclass(frozen=True, slots=True)

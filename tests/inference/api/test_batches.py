@@ -114,6 +114,7 @@ def test_parameters_of_an_input_go_before_those_beside_it(member: Caller, model:
     rows = InferenceJob.objects.order_by("batch_item__position")
     assert [row.params["max_tokens"] for row in rows] == [5, 7]
     assert [row.params["temperature"] for row in rows] == [0, 0]
+    assert [row.params["given"] for row in rows] == [["max_tokens", "temperature"]] * 2
 
 
 def test_a_batch_is_read_in_pages_and_cancelled(member: Caller, model: Any) -> None:

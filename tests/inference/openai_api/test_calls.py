@@ -133,3 +133,15 @@ def test_a_call_whose_jobs_do_not_all_fit_leaves_none(member: Caller, model: Any
     assert response.status_code == 429
     assert json.loads(response.content)["error"]["type"] == "rate_limit_error"
     assert not InferenceJob.objects.exists()
+
+
+def test_a_job_tells_which_parameters_its_caller_gave(member: Caller, model: Any) -> None:
+    jobs = ask(
+        member, "chat/completions", messages=HI, max_completion_tokens=7, temperature=None, top_p=1,
+        response_format={"type": "json_object"},
+    )  # fmt: skip
+    assert params_of(jobs[-1]).given == ("grammar", "max_tokens", "top_p")
+    jobs = ask(member, "completions", prompt="hi", seed=5)
+    assert params_of(jobs[-1]).given == ("seed",)
+    jobs = ask(member, "responses", input="hi", max_output_tokens=5, temperature=0)
+    assert params_of(jobs[-1]).given == ("max_tokens", "temperature")
