@@ -87,6 +87,8 @@ INFER_BATCH = Access(Resource.INFERENCE, Action.WRITE, Scope.BATCH)
 READ_JOBS = Access(Resource.INFERENCE, Action.READ, Scope.INFER)
 READ_MODELS = Access(Resource.MODELS, Action.READ, Scope.MODELS_READ)
 WRITE_MODELS = Access(Resource.MODELS, Action.WRITE, Scope.MODELS_WRITE)
+READ_PLUGINS = Access(Resource.PLUGINS, Action.READ, Scope.PLUGINS_READ)
+WRITE_PLUGINS = Access(Resource.PLUGINS, Action.WRITE, Scope.PLUGINS_WRITE)
 READ_MONITORING = Access(Resource.MONITORING, Action.READ, Scope.METRICS)
 #: What only the owner may do, or a key that stands for the owner in everything.
 OWN_ACCOUNT = SignedIn(Scope.ADMIN)

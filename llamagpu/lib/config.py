@@ -28,6 +28,7 @@ class LlamaConfig:
 
     backend: str
     model_path: Path
+    plugin_paths: tuple[Path, ...]
     default_model: str
     log_level: str
     log_format: str
@@ -84,6 +85,7 @@ class LlamaConfig:
         return cls(
             **changeable,
             model_path=model_path,
+            plugin_paths=env.paths("LLAMA_PLUGIN_PATH"),
             log_format=env.choice("LLAMA_LOG_FORMAT", "text", ("text", "json")),
             host=env.text("LLAMA_HOST", "127.0.0.1"),
             port=env.integer("LLAMA_PORT", 5000, low=1, high=65535),
@@ -110,6 +112,11 @@ class LlamaConfig:
     def files_dir(self) -> Path:
         """What callers have uploaded, and the results of their batches."""
         return self.data_dir / "files"
+
+    @property
+    def plugins_dir(self) -> Path:
+        """Plugins that Admins have uploaded."""
+        return self.data_dir / "plugins" / "user"
 
     @property
     def cache_dir(self) -> Path:

@@ -110,6 +110,11 @@ class Env:
         except ValueError as error:
             raise EnvError(f"{name}: {error}") from error
 
+    def paths(self, name: str) -> tuple[Path, ...]:
+        """Folders separated as in PATH."""
+        parts = [part.strip() for part in self.text(name).split(os.pathsep)]
+        return tuple(Path(part).expanduser().absolute() for part in parts if part)
+
     def path(self, name: str, default: Path) -> Path:
         value = self.text(name)
         return Path(value).expanduser().absolute() if value else default

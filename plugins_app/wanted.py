@@ -1,0 +1,55 @@
+"""What every worker shall run, as the table of plugins says."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from llamagpu.lib.sealing import UnsealError
+from plugins_app.base import Hook
+from plugins_app.models import Plugin, PluginGeneration
+from plugins_app.sealed_settings import open_settings
+from plugins_app.settings_schema import SettingsError, effective_settings
+from plugins_app.spec import Budget, FailurePolicy, PluginSpec, Tier
+
+logger = logging.getLogger(__name__)
+
+
+def wanted_generation() -> int:
+    """Rises with every change of any plugin; one short query. Raises django.db.Error."""
+    found = PluginGeneration.objects.filter(pk=1).values_list("number", flat=True).first()
+    return found or 0
+
+
+def wanted_specs() -> tuple[PluginSpec, ...]:
+    """Each plugin that shall run, in the order in which they act. Raises django.db.Error.
+
+    One whose settings cannot be opened any more is left out: the log names it.
+    """
+    specs = []
+    for row in Plugin.objects.wanted():
+        try:
+            specs.append(spec_of(row))
+        except (UnsealError, SettingsError) as error:
+            logger.error("the settings of the plugin '%s' cannot be used: %s", row.slug, error)
+    return tuple(specs)
+
+
+def spec_of(row: Plugin) -> PluginSpec:
+    """What a runner is asked to run. Raises UnsealError and SettingsError."""
+    settings = open_settings(row.settings_schema, row.config)
+    return PluginSpec(
+        slug=row.slug,
+        version=row.version,
+        tier=Tier(row.tier),
+        path=Path(row.path),
+        sha256=row.sha256 if row.is_core else row.approved_sha256,
+        hooks=tuple(Hook(name) for name in row.metadata.get("hooks", ())),
+        config=effective_settings(row.settings_schema, settings),
+        order=row.order,
+        policy=FailurePolicy(row.policy),
+        models=tuple(row.for_models),
+        roles=tuple(row.for_roles),
+        budget=Budget(**row.budget),
+        generation=row.generation,
+    )
