@@ -67,7 +67,9 @@ class Plugin(models.Model):
         choices=[(policy.value, policy.value) for policy in FailurePolicy],
         help_text="what a fault of it means: fail_open serves the request without it",
     )
-    for_models = models.JSONField(default=list, blank=True, help_text="it applies to; empty: to all")
+    for_models = models.JSONField(
+        default=list, blank=True, help_text="it applies to; empty: to all"
+    )
     for_roles = models.JSONField(default=list, blank=True, help_text="it applies to; empty: to all")
     budget = models.JSONField(default=dict, blank=True, help_text="limits other than the usual")
     config = models.JSONField(default=dict, help_text="its settings; secrets are sealed")
@@ -101,6 +103,7 @@ class PluginSettings(models.Model):
     number = models.PositiveIntegerField(help_text="1 is the plugin's first")
     before = models.JSONField()
     after = models.JSONField()
+    hidden = models.JSONField(default=list, help_text="names of those that are sealed")
     actor = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+"
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.conf import settings
@@ -31,6 +31,21 @@ def shown_settings(schema: Mapping[str, Any] | None, sealed: Mapping[str, Any]) 
     """For people: a secret is null, whether it is set or not."""
     hidden = secret_names(schema)
     return {name: None if name in hidden else value for name, value in sealed.items()}
+
+
+def carry_over(
+    sealed: Mapping[str, Any], hidden_before: Sequence[str], schema: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """The same settings under another schema. What was a secret never becomes readable: it is dropped."""
+    hidden, sealer = secret_names(schema), _sealer()
+    carried = {}
+    for name, value in sealed.items():
+        if name in hidden_before and name not in hidden:
+            continue
+        if name in hidden and name not in hidden_before:
+            value = sealer.seal(str(value))
+        carried[name] = value
+    return carried
 
 
 def _sealer() -> Sealer:

@@ -24,6 +24,7 @@ WITHOUT_PAGE = {
     "idempotentcall",
     "jobattempt",
     "linejob",
+    "plugingeneration",
     "storedresponse",
 }
 # What nobody but the owner of a job reads.
