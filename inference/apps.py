@@ -8,7 +8,8 @@ class InferenceConfig(AppConfig):
     verbose_name = "Inference"
 
     def ready(self) -> None:
-        from inference import refused_calls, status
+        from inference import navigation, refused_calls, status
 
+        navigation.register_entries()
         status.register()
         refused_calls.register()

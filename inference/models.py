@@ -282,6 +282,7 @@ class JobAttempt(models.Model):
 
 # Their own file, for its length; they name the tables above.
 from inference.batch_models import Batch, BatchItem  # noqa: E402, F401
+from inference.conversation_models import Conversation  # noqa: E402, F401
 from inference.file_models import BatchLine, FileBatch, LineJob, StoredFile  # noqa: E402, F401
 from inference.response_models import StoredResponse  # noqa: E402, F401
 from inference.upstream_models import Upstream  # noqa: E402, F401

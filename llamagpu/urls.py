@@ -17,6 +17,7 @@ urlpatterns = [
     path("api/v1/", include(_api)),
     path("v1/", include("inference.openai_api.urls")),
     path("", include("accounts.urls")),
+    path("", include("inference.urls")),
     path("", include("monitoring.urls")),
     path("admin/", admin.site.urls),
 ]

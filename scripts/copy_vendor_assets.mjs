@@ -18,6 +18,10 @@ const files = {
   "bootstrap-icons/LICENSE": "bootstrap-icons/LICENSE",
   "chart.js/dist/chart.umd.min.js": "chart.js/chart.umd.min.js",
   "chart.js/LICENSE.md": "chart.js/LICENSE.md",
+  "dompurify/dist/purify.es.mjs": "dompurify/purify.es.mjs",
+  "dompurify/LICENSE": "dompurify/LICENSE",
+  "marked/lib/marked.esm.js": "marked/marked.esm.js",
+  "marked/LICENSE": "marked/LICENSE",
 };
 
 // The source maps stay behind, so a reference to one would only lead to a 404.
@@ -28,7 +32,7 @@ for (const [from, to] of Object.entries(files)) {
   const source = join(root, "node_modules", from);
   const copy = join(draft, to);
   await mkdir(dirname(copy), { recursive: true });
-  if (/\.(css|js)$/.test(to)) {
+  if (/\.(css|m?js)$/.test(to)) {
     await writeFile(copy, (await readFile(source, "utf8")).replace(sourceMap, "\n"));
   } else {
     await cp(source, copy, { recursive: true });

@@ -1,6 +1,7 @@
 from django.urls import path
 
 from inference.api.batch_views import BatchesView, BatchInferView, BatchView, awaiting_batch
+from inference.api.conversation_views import ConversationsView, ConversationView
 from inference.api.event_views import JobEventsView
 from inference.api.job_views import (
     JobContentView,
@@ -32,6 +33,8 @@ urlpatterns = [
     path("jobs/<uuid:job_id>/content", JobContentView.as_view(), name="job-content"),
     path("jobs/<uuid:job_id>/timeline", JobTimelineView.as_view(), name="job-timeline"),
     path("requests/<str:request_id>", RequestView.as_view(), name="request"),
+    path("conversations", ConversationsView.as_view(), name="conversations"),
+    path("conversations/<uuid:conversation_id>", ConversationView.as_view(), name="conversation"),
     path("models", ModelsView.as_view(), name="models"),
     path("models/<str:slug>", ModelView.as_view(), name="model"),
     path("models/<str:slug>/load", ModelLoadView.as_view(), name="model-load"),

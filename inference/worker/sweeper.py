@@ -10,6 +10,7 @@ from django.db import Error, connections
 
 from inference.job_contents import remove_due
 from inference.services.answers import forget_vectors
+from inference.services.conversations import remove_outlived
 from inference.services.files import remove_due_files, remove_strays
 from inference.services.idempotency import remove_expired
 from inference.services.pruning import prune_history
@@ -25,6 +26,7 @@ _DUTIES: dict[str, Callable[[], int]] = {
     "jobs and batches of long ago": prune_history,
     "files": remove_due_files,
     "leftovers of files": remove_strays,
+    "conversations past their days": remove_outlived,
 }
 
 

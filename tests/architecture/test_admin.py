@@ -21,6 +21,7 @@ WITHOUT_PAGE = {
     "auditverification",
     "batchitem",
     "batchline",
+    "conversation",
     "idempotentcall",
     "jobattempt",
     "linejob",
