@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from inference.api.serializers import MAX_MESSAGES, SamplingSerializer
@@ -32,6 +33,7 @@ class TurnSerializer(StrictSerializer):
         return attrs
 
 
+@extend_schema_field({"type": "object", "description": "parameters as of POST /api/stream_infer"})
 class SettingsField(serializers.Field[Any, Any, Any, Any]):
     """Sampling parameters as the calls that generate take them, some or all."""
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
+from inference.api.serializers import SamplingSerializer
 from inference.models import Model
 from inference.services.conversations import keeps_conversations
 from llamagpu.http.pages import PageView
@@ -16,9 +17,12 @@ from monitoring.configuration import current
 _LANGUAGES = (("curl", "curl"), ("python", "Python"), ("javascript", "JavaScript"))
 
 
+_API_FIELDS = SamplingSerializer().fields
+
+
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One number of the form. `default` is what the API takes where none is sent."""
+    """One number of the form; `default` is what the page begins with."""
 
     name: str
     label: str
@@ -27,6 +31,11 @@ class Parameter:
     maximum: float
     step: float
     default: float | None
+
+    @property
+    def is_api_default(self) -> bool:
+        """Whether a request may leave it out."""
+        return self.default is not None and _API_FIELDS[self.name].default == self.default
 
 
 def parameters(max_new_tokens: int) -> tuple[Parameter, ...]:

@@ -47,7 +47,8 @@ export function read() {
     const isFieldRight = field.validity.valid;
     field.classList.toggle("is-invalid", !isFieldRight);
     isRight &&= isFieldRight;
-    if (field.value !== "") values[field.name] = field.valueAsNumber;
+    const isGiven = field.value !== "" && field.valueAsNumber !== Number(field.dataset.apiDefault ?? NaN);
+    if (isGiven) values[field.name] = field.valueAsNumber;
   }
   const stop = fromLines(stops.value);
   if (stop.length) values.stop = stop;
