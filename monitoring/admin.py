@@ -6,7 +6,7 @@ from django.http import HttpRequest
 
 from llamagpu.http.model_admin import PortalModelAdmin, ReadOnlyModelAdmin
 from llamagpu.lib.setting_fields import SETTING_FIELDS
-from monitoring.models import AuditLog, AuditSeal, ConfigValue
+from monitoring.models import AuditLog, AuditSeal, ConfigValue, MetricSample
 from monitoring.services.configuration import change_configuration
 
 
@@ -59,3 +59,16 @@ class ConfigValueAdmin(PortalModelAdmin):
 
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
         change_configuration(actor=request.user, changes={obj.pk: None})
+
+
+@admin.register(MetricSample)
+class MetricSampleAdmin(ReadOnlyModelAdmin):
+    """Which buckets of time were measured; `/api/system/metrics` shows the figures in them."""
+
+    list_display = ["start", "resolution", "node", "covered"]
+    list_filter = ["resolution", "node"]
+    search_fields = ["node"]
+    exclude = ["figures", "details"]
+    ordering = ["-start"]
+    actions = None
+    show_full_result_count = False

@@ -9,8 +9,13 @@ class MonitoringConfig(AppConfig):
 
     def ready(self) -> None:
         from monitoring import live_settings, navigation, probes, refusals
+        from monitoring.monitor.duties import register_duty
+        from monitoring.services.history import remove_expired
+        from monitoring.services.rollups import roll_up
 
         probes.register()
         navigation.register_entries()
         refusals.register()
         live_settings.register()
+        register_duty("roll-ups", roll_up, every=20)
+        register_duty("retention of the history", remove_expired, every=600)

@@ -34,6 +34,15 @@ def key_of(stream: str) -> str:
     return f"lg:live:{stream}"
 
 
+def latest(stream: str) -> dict[str, Any] | None:
+    """The last event of a stream; None where there is none. Raises RedisError."""
+    found = sync_client(settings.REDIS_URL).xrevrange(key_of(stream), count=1)
+    if not found:
+        return None
+    event: dict[str, Any] = json.loads(found[0][1][FIELD.encode()])
+    return event
+
+
 def publish(stream: str, event_type: str, data: Mapping[str, Any]) -> None:
     """Append one event. Nothing in `data` may be a secret or a prompt: every watcher reads it."""
     if stream not in STREAMS:

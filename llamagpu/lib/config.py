@@ -74,6 +74,11 @@ class LlamaConfig:
     daily_tokens: int
     monthly_tokens: int
     limits_without_redis: str
+    metrics_interval: int
+    history_second_hours: int
+    history_minute_days: int
+    history_quarter_days: int
+    history_hour_days: int
     audit_retention_days: int
 
     @classmethod

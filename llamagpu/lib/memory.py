@@ -56,7 +56,7 @@ class MemoryLimit:
 
 
 @dataclass(frozen=True, slots=True)
-class _Group:
+class MemoryGroup:
     """One control group: bytes that it may hold, holds, and would give back under pressure."""
 
     limit: int
@@ -87,6 +87,13 @@ def group_limit_bytes(root: Path = _ROOT) -> int | None:
     return min((group.limit for group in _groups(root)), default=None)
 
 
+def limiting_group(root: Path = _ROOT) -> MemoryGroup | None:
+    """The group of this process that has the least room left; None where there is no limit."""
+    return min(
+        _groups(root), key=lambda group: group.limit - group.used + group.reclaimable, default=None
+    )
+
+
 def resident_bytes() -> int:
     """Bytes of this process that are in memory now; 0 where the system does not tell."""
     try:
@@ -112,7 +119,7 @@ def _host_field(root: Path, name: str) -> int | None:
     return None
 
 
-def _groups(root: Path) -> Iterator[_Group]:
+def _groups(root: Path) -> Iterator[MemoryGroup]:
     """The limited groups of this process, from its own up to the root."""
     for mount, inside, names in _hierarchies(root):
         # Inside a container the path may be the host's: levels that are not visible are skipped.
@@ -122,7 +129,7 @@ def _groups(root: Path) -> Iterator[_Group]:
             limit = _read_number(folder / names[0])
             used = _read_number(folder / names[1])
             if limit is not None and used is not None and limit < _NO_LIMIT:
-                yield _Group(limit, used, _reclaimable(folder))
+                yield MemoryGroup(limit, used, _reclaimable(folder))
 
 
 def _hierarchies(root: Path) -> Iterator[tuple[Path, str, tuple[str, str]]]:

@@ -42,6 +42,7 @@ class SettingField:
 
 LIVE, RESTART = Applies.LIVE, Applies.RESTART
 MODELS, REQUESTS, LIMITS, LOGS = "Models", "Requests", "Limits for everybody", "Logs and audit"
+METRICS = "Metrics and history"
 
 _BACKENDS = ("auto", "cuda", "rocm", "cpu")
 _LEVELS = ("auto", "0", "1", "2", "3")
@@ -141,6 +142,16 @@ SETTING_FIELDS: tuple[SettingField, ...] = (
                  "tokens a calendar month (UTC) and user"),
     SettingField("limits_without_redis", "LLAMA_LIMITS_WITHOUT_REDIS", Choice("open", ("open", "closed")),
                  LIVE, LIMITS, "whether inference is served while Redis cannot count"),
+    SettingField("metrics_interval", "LLAMA_METRICS_INTERVAL", Whole(1, 1, 60), LIVE, METRICS,
+                 "seconds between two readings of a machine"),
+    SettingField("history_second_hours", "LLAMA_HISTORY_SECOND_HOURS", Whole(1, 1, 168), LIVE, METRICS,
+                 "hours for which every reading is kept"),
+    SettingField("history_minute_days", "LLAMA_HISTORY_MINUTE_DAYS", Whole(8, 1, 366), LIVE, METRICS,
+                 "days for which figures of 1 and of 5 minutes are kept"),
+    SettingField("history_quarter_days", "LLAMA_HISTORY_QUARTER_DAYS", Whole(92, 1, 3660), LIVE, METRICS,
+                 "days for which figures of 15 minutes are kept"),
+    SettingField("history_hour_days", "LLAMA_HISTORY_HOUR_DAYS", Whole(400, 1, 36_500), LIVE, METRICS,
+                 "days for which figures of an hour are kept"),
     SettingField("log_level", "LLAMA_LOG_LEVEL", _LOG_LEVEL, LIVE, LOGS,
                  "how much the portal writes to its log"),
     SettingField("audit_retention_days", "LLAMA_AUDIT_RETENTION_DAYS", Whole(0, 0, 36_500), LIVE, LOGS,

@@ -8,8 +8,8 @@ import re
 import threading
 from typing import IO, TextIO
 
-_NAME_WIDTH = 6
-_COLOURS = {"serve": "1", "valkey": "35", "worker": "36", "web": "32"}
+_NAME_WIDTH = 7
+_COLOURS = {"serve": "1", "valkey": "35", "worker": "36", "web": "32", "monitor": "33"}
 _LONGEST_LINE = 64 * 1024
 # Text of clients can reach a log line: no child may move the cursor or retitle the window.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")

@@ -13,7 +13,7 @@ from llamagpu.supervisor import preparation
 from llamagpu.supervisor.console import Console
 from llamagpu.supervisor.data_lock import DataLock
 from llamagpu.supervisor.readiness import ReadinessProbe
-from llamagpu.supervisor.stack import check_address_is_free, web_spec, worker_spec
+from llamagpu.supervisor.stack import check_address_is_free, monitor_spec, web_spec, worker_spec
 from llamagpu.supervisor.supervisor import Supervisor
 from llamagpu.supervisor.valkey import EmbeddedValkey, check_external, find_server
 from llamagpu.supervisor.welcome import base_url, welcome
@@ -50,6 +50,7 @@ def serve(options: ServeOptions, console: Console, announce: Callable[[str], Non
             preparation.ensure_models(may_pull=options.may_pull)
             preparation.release_database()
         supervisor.start(worker_spec(config, base_dir=base_dir, port=options.port))
+        supervisor.start(monitor_spec(base_dir=base_dir))
         supervisor.start(web_spec(config, base_dir=base_dir, host=options.host, port=options.port))
         probe = ReadinessProbe(options.host, options.port, settings.ALLOWED_HOSTS)
         supervisor.wait_until(probe.obstacle, what="the service", timeout=options.start_timeout)

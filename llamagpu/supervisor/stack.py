@@ -1,4 +1,4 @@
-"""The command lines of worker and web process, and the address that the latter listens on."""
+"""The command lines of worker, monitor and web process, and the address that the latter listens on."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from llamagpu.lib.config import LlamaConfig
 from llamagpu.supervisor.child import ChildSpec
 from llamagpu.supervisor.errors import StartError
 
-# Together with Valkey's grace below ten seconds: nothing of a stack outlives its stop longer.
+# Together with Valkey's grace about ten seconds: nothing of a stack outlives its stop much longer.
 _WORKER_GRACE = 5.0
 _WEB_GRACE = 2.0
+_MONITOR_GRACE = 1.5
 
 
 def worker_spec(config: LlamaConfig, *, base_dir: Path, port: int) -> ChildSpec:
@@ -29,6 +30,12 @@ def worker_spec(config: LlamaConfig, *, base_dir: Path, port: int) -> ChildSpec:
     return ChildSpec(
         name="worker", command=(*celery, *options), cwd=base_dir, stop_grace=_WORKER_GRACE
     )
+
+
+def monitor_spec(*, base_dir: Path) -> ChildSpec:
+    """The process that measures this machine and keeps the history."""
+    command = (sys.executable, "manage.py", "monitor")
+    return ChildSpec(name="monitor", command=command, cwd=base_dir, stop_grace=_MONITOR_GRACE)
 
 
 def web_spec(config: LlamaConfig, *, base_dir: Path, host: str, port: int) -> ChildSpec:

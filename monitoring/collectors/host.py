@@ -1,4 +1,4 @@
-"""What this machine uses now: processor, memory, disk. psutil, no Django."""
+"""What this machine uses now: processor, memory, swap. psutil, no Django."""
 
 from __future__ import annotations
 
@@ -11,19 +11,21 @@ import psutil
 
 from llamagpu.lib.memory import group_limit_bytes
 
-# psutil counts since its last call; two calls closer than this say little.
+# The kernel counts in hundredths of a second: two readings closer than this say little.
 _MIN_WINDOW = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class CpuUsage:
-    """`usage` is percent of all cores since the last reading; loads are over 1, 5, 15 minutes."""
+    """`usage` is percent of all cores since the last reading, `cores` of each; loads are over 1, 5,
+    15 minutes."""
 
     usage: float
     count: int
     load_1m: float
     load_5m: float
     load_15m: float
+    cores: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,15 @@ class MemoryUsage:
     used: int
     usage: float
     limit: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class SwapUsage:
+    """Bytes; `usage` is percent, 0 where there is no swap."""
+
+    total: int
+    used: int
+    usage: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,20 +65,25 @@ class CpuMeter:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._read_at: float | None = None
-        self._usage = 0.0
+        self._times: list[tuple[float, float]] = []
+        self._cores: tuple[float, ...] = ()
 
     def read(self) -> CpuUsage:
         with self._lock:
-            now = time.monotonic()
             if self._read_at is None:
-                self._usage = psutil.cpu_percent(interval=_MIN_WINDOW)
-            elif now - self._read_at >= _MIN_WINDOW:
-                self._usage = psutil.cpu_percent(interval=None)
-            else:
-                now = self._read_at
-            self._read_at = now
-            load = psutil.getloadavg()
-            return CpuUsage(self._usage, psutil.cpu_count() or 1, *load)
+                self._times, self._read_at = _busy_and_total(), time.monotonic()
+                time.sleep(_MIN_WINDOW)
+            if time.monotonic() - self._read_at >= _MIN_WINDOW or not self._cores:
+                before, self._times = self._times, _busy_and_total()
+                self._read_at = time.monotonic()
+                # The number of cores can change under a virtual machine.
+                self._cores = tuple(
+                    _share(then, now) for then, now in zip(before, self._times, strict=False)
+                )
+            cores = self._cores
+        usage = round(sum(cores) / len(cores), 1) if cores else 0.0
+        one, five, fifteen = (round(value, 2) for value in psutil.getloadavg())
+        return CpuUsage(usage, psutil.cpu_count() or 1, one, five, fifteen, cores)
 
 
 def read_memory() -> MemoryUsage:
@@ -82,6 +98,26 @@ def read_memory() -> MemoryUsage:
     )
 
 
+def read_swap() -> SwapUsage:
+    swap = psutil.swap_memory()
+    return SwapUsage(swap.total, swap.used, swap.percent)
+
+
 def read_disk(path: Path) -> DiskUsage:
     disk = psutil.disk_usage(str(path))
     return DiskUsage(str(path), disk.total, disk.used, disk.free, disk.percent)
+
+
+def _busy_and_total() -> list[tuple[float, float]]:
+    """Seconds since the start, for each core."""
+    found = []
+    for core in psutil.cpu_times(percpu=True):
+        # What guests use stands in `user` and `nice` already.
+        total = sum(core) - getattr(core, "guest", 0.0) - getattr(core, "guest_nice", 0.0)
+        found.append((total - core.idle - getattr(core, "iowait", 0.0), total))
+    return found
+
+
+def _share(before: tuple[float, float], after: tuple[float, float]) -> float:
+    busy, total = after[0] - before[0], after[1] - before[1]
+    return round(min(100.0, max(0.0, 100 * busy / total)), 1) if total > 0 else 0.0

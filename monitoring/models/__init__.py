@@ -8,6 +8,7 @@ from monitoring.models.audit import (
     AuditVerification,
 )
 from monitoring.models.configuration import ConfigValue
+from monitoring.models.metrics import MetricSample
 
 __all__ = [
     "AppendOnlyError",
@@ -16,4 +17,5 @@ __all__ = [
     "AuditSeal",
     "AuditVerification",
     "ConfigValue",
+    "MetricSample",
 ]

@@ -31,12 +31,12 @@ def follow(console: Console, data: bytes) -> None:
 
 def test_each_line_carries_its_speaker(screen: io.StringIO) -> None:
     follow(Console(screen), b"one\ntwo\nlast without an end")
-    assert screen.getvalue() == "web    | one\nweb    | two\nweb    | last without an end\n"
+    assert screen.getvalue() == "web     | one\nweb     | two\nweb     | last without an end\n"
 
 
 def test_a_child_cannot_steer_the_terminal(screen: io.StringIO) -> None:
     follow(Console(screen), b"a\x1b]0;title\x07\rb\ttab \xff\n")
-    assert screen.getvalue() == "web    | a\\x1b]0;title\\x07\\x0db\ttab \ufffd\n"
+    assert screen.getvalue() == "web     | a\\x1b]0;title\\x07\\x0db\ttab \ufffd\n"
 
 
 def test_only_a_terminal_gets_colour(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,7 +47,7 @@ def test_only_a_terminal_gets_colour(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     plain = FakeTerminal()
     Console(plain).line("web", "text")
-    assert plain.getvalue() == "web    | text\n"
+    assert plain.getvalue() == "web     | text\n"
 
 
 def test_a_terminal_that_is_gone_does_not_stop_the_child() -> None:

@@ -55,7 +55,7 @@ def test_a_stop_ends_everything_in_reverse_order(run_script: RunScript, tmp_path
     process.send_signal(signal.SIGTERM)
     output, _ = process.communicate(timeout=30)
     assert process.returncode == 0
-    assert output.splitlines() == ["serve  | stopping web", "serve  | stopping worker"]
+    assert output.splitlines() == ["serve   | stopping web", "serve   | stopping worker"]
     assert [pid for pid in pids if is_alive(pid)] == []
 
 
@@ -105,7 +105,7 @@ def test_no_line_is_lost_at_the_end(screen: io.StringIO, tmp_path: Path) -> None
         supervisor.start(python_child("web", tmp_path, code))
         wait_for((tmp_path / "done").exists, "the last line")
     said = [line for line in screen.getvalue().splitlines() if line.startswith("web")]
-    assert said[-1] == "web    | 19999"
+    assert said[-1] == "web     | 19999"
     assert len(said) == 20_000
 
 

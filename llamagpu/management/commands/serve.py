@@ -15,7 +15,9 @@ from llamagpu.supervisor.launch import ServeOptions, serve
 
 
 class Command(BaseCommand):
-    help = "Start Valkey, a worker and the web server, and keep them running until Ctrl-C."
+    help = (
+        "Start Valkey, a worker, a monitor and the web server, and keep them running until Ctrl-C."
+    )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         config = settings.LLAMA
