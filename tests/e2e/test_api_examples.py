@@ -1,46 +1,58 @@
-"""The examples of docs/api.md do what the page says."""
+"""Every program on docs/api.md and docs/openai.md does what the page says."""
 
 from __future__ import annotations
 
-import os
-import re
-import subprocess
-import sys
+from pathlib import Path
 
 import pytest
 
 from tests.e2e.conftest import Stack
-from tests.environment import PROJECT_ROOT
+from tests.e2e.page_examples import PROGRAMS, Example, examples_of, run_example
 
-PAGE = (PROJECT_ROOT / "docs" / "api.md").read_text(encoding="utf-8")
-SECTION = PAGE.partition("## OpenAI's API\n")[2].partition("\n## ")[0]
-PROGRAMS = {
-    "sh": ["bash", "-c"],
-    "python": [sys.executable, "-c"],
-    "js": ["node", "--input-type=module", "-e"],
+EXAMPLES = [*examples_of("api.md"), *examples_of("openai.md")]
+TITLES = [
+    "One answer",
+    "Tokens as they are made",
+    "Many answers in one call",
+    "Many answers that nobody waits for",
+    "Jobs: list, read, cancel",
+    "Models: register, load, unload, delete",
+    "Models: fetch from a hub",
+    "A chat, and a chat as a stream",
+    "A text that goes on",
+    "Embeddings",
+    "A conversation that the server keeps",
+    "A batch from a file",
+    "A call that may be sent twice",
+    "Keys: make, list, rotate, revoke",
+]
+#: What an example prints; the others tell the capital of France.
+SAID = {
+    "Jobs: list, read, cancel": "admission",
+    "Jobs": '"success":true',
+    "Why did this take so long": "JOB_NOT_FOUND",
+    "Keys: make, list, rotate, revoke": "ci",
+}
+SAID_BY_LANGUAGE = {
+    ("Embeddings", "sh"): '"object": "embedding"',
+    ("Embeddings", "python"): "similarity 0.",
+    ("Embeddings", "js"): "similarity 0.",
+    ("A call that may be sent twice", "sh"): "Idempotent-Replayed: true",
+    ("A call that may be sent twice", "python"): "true",
+    ("A call that may be sent twice", "js"): "true",
 }
 
 
-EXAMPLES = re.findall(rf"```({'|'.join(PROGRAMS)})\n(.*?)```", SECTION, re.DOTALL)
-# What an example's answer holds, by a word of the example; else the capital of France.
-SAID = {"client.embeddings": "0.", "/v1/embeddings": '"object": "embedding"', "echo": '" Paris"'}
+@pytest.mark.parametrize("title", TITLES)
+def test_every_main_call_has_an_example_in_every_language(title: str) -> None:
+    found = [example.language for example in EXAMPLES if example.title == title]
+    assert sorted(found) == sorted(PROGRAMS)
 
 
-def test_there_are_examples_in_every_language() -> None:
-    assert {language for language, _ in EXAMPLES} == set(PROGRAMS)
-
-
-@pytest.mark.parametrize(("language", "text"), EXAMPLES)
-def test_an_example_is_answered(stack: Stack, language: str, text: str) -> None:
-    source = text.replace("http://127.0.0.1:5000", stack.url)
-    key = stack.headers["Authorization"].removeprefix("Bearer ")
-    done = subprocess.run(
-        [*PROGRAMS[language], source],
-        env={**os.environ, "KEY": key},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    expected = next((said for word, said in SAID.items() if word in text), "Paris")
-    assert expected in done.stdout
+@pytest.mark.parametrize(
+    "example", [item for item in EXAMPLES if not item.title.startswith("Models: ")], ids=str
+)
+def test_an_example_does_what_it_says(stack: Stack, example: Example, tmp_path: Path) -> None:
+    said = run_example(stack, example, tmp_path)
+    place = (example.title, example.language)
+    assert SAID_BY_LANGUAGE.get(place, SAID.get(example.title, "Paris")) in said

@@ -2,39 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import os
-import re
 import signal
-import subprocess
 import threading
 from typing import Any
 
 import httpx
 
 from tests.e2e.conftest import LONG, PARIS, Stack, read_sse, wait_until
-from tests.environment import PROJECT_ROOT
 
 
 def get(stack: Stack, path: str) -> dict[str, Any]:
     response = httpx.get(f"{stack.url}/api/{path}", headers=stack.headers, timeout=30)
     assert response.status_code == 200, response.text
     return dict(response.json())
-
-
-def test_the_pages_example_lists_jobs(stack: Stack) -> None:
-    page = (PROJECT_ROOT / "docs" / "api.md").read_text(encoding="utf-8")
-    section = page.partition("\n## Jobs\n")[2].partition("\n## ")[0]
-    (source,) = re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
-    done = subprocess.run(
-        ["bash", "-c", source.replace("http://127.0.0.1:5000", stack.url)],
-        env={**os.environ, "KEY": stack.headers["Authorization"].removeprefix("Bearer ")},
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    )
-    assert json.loads(done.stdout)["success"] is True
 
 
 def events(timeline: dict[str, Any], stage: str) -> list[dict[str, Any]]:

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -17,7 +14,6 @@ import openai
 import pytest
 
 from tests.e2e.conftest import Stack, wait_until
-from tests.environment import PROJECT_ROOT
 
 MODEL = "smollm2-135m-instruct"
 CHATS, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
@@ -90,23 +86,6 @@ def test_a_batch_answers_as_single_calls_do(client: openai.OpenAI) -> None:
     (error,) = read(client, batch.error_file_id)
     assert (error["custom_id"], error["response"]["status_code"]) == ("bad", 400)
     assert error["response"]["body"]["error"]["param"] == "colour"
-
-
-def test_the_example_of_the_docs_is_answered(stack: Stack) -> None:
-    page = (PROJECT_ROOT / "docs" / "api.md").read_text(encoding="utf-8")
-    section = page.partition("## Files and batches\n")[2].partition("\n## ")[0]
-    (source,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
-    key = stack.headers["Authorization"].removeprefix("Bearer ")
-    done = subprocess.run(
-        [sys.executable, "-c", source.replace("http://127.0.0.1:5000", stack.url)],
-        env={**os.environ, "KEY": key},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "Paris" in done.stdout
-    assert done.stdout.startswith("France")
 
 
 def test_files_are_listed_read_and_deleted(client: openai.OpenAI) -> None:

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import socket
-import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -23,7 +20,6 @@ from inference.wire import encode_json
 from llamagpu.lib.config import redis_socket
 from tests.e2e.conftest import LONG, PARIS, Stack, read_sse, wait_until
 from tests.e2e.test_inference import settled
-from tests.environment import PROJECT_ROOT
 
 MEBIBYTE = 1 << 20
 
@@ -146,18 +142,3 @@ def test_events_are_the_same_whoever_reads_them_first(stack: Stack) -> None:
         json.dumps({name: value for name, value in event.items() if name != "job"})
         for event in events
     ]
-
-
-def test_the_example_on_the_page_finds_its_answer(stack: Stack) -> None:
-    page = (PROJECT_ROOT / "docs" / "api.md").read_text(encoding="utf-8")
-    section = page.partition("## Streams: resuming, leaving, cancelling\n")[2].partition("\n## ")[0]
-    (source,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
-    done = subprocess.run(
-        [sys.executable, "-c", source.replace("http://127.0.0.1:5000", stack.url)],
-        env={**os.environ, "KEY": stack.headers["Authorization"].removeprefix("Bearer ")},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "Paris" in done.stdout
