@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from django.urls import URLPattern, path
 
+from inference.views.jobs import CancelJobPage, JobPage, JobsPage
 from inference.views.playground import PlaygroundPage
 
 urlpatterns: list[URLPattern] = [
     path("playground", PlaygroundPage.as_view(), name="playground"),
+    path("jobs", JobsPage.as_view(), name="jobs-page"),
+    path("jobs/<uuid:job_id>", JobPage.as_view(), name="job-page"),
+    path("jobs/<uuid:job_id>/cancel", CancelJobPage.as_view(), name="job-cancel"),
 ]

@@ -1,0 +1,68 @@
+"""How pages write figures and states. Without a script they must read well too."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import template
+
+register = template.Library()
+
+_NONE = "\N{EN DASH}"
+_LOOKS = {
+    "succeeded": "state-good",
+    "ready": "state-good",
+    "active": "state-good",
+    "queued": "state-busy",
+    "running": "state-busy",
+    "loading": "state-busy",
+    "downloading": "state-busy",
+    "unloading": "state-busy",
+    "cancelled": "state-warn",
+    "expired": "state-warn",
+    "degraded": "state-warn",
+    "failed": "state-bad",
+    "rejected": "state-bad",
+}
+
+
+@register.filter
+def seconds(value: float | None) -> str:
+    """12 ms, 3.4 s, 2 min 5 s; a dash where nothing was measured."""
+    if value is None:
+        return _NONE
+    if value < 1:
+        return f"{value * 1000:.1f} ms" if value < 0.01 else f"{value * 1000:.0f} ms"
+    if value < 60:
+        return f"{value:.2f} s" if value < 10 else f"{value:.1f} s"
+    minutes, rest = divmod(int(value), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+@register.filter
+def size(value: float | None) -> str:
+    """Bytes with a binary unit."""
+    if value is None:
+        return _NONE
+    amount = float(value)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if abs(amount) < 1024:
+            return (
+                f"{amount:.0f} {unit}" if unit == "B" or amount >= 100 else f"{amount:.1f} {unit}"
+            )
+        amount /= 1024
+    return f"{amount:.1f} TiB"
+
+
+@register.filter
+def state_look(state: Any) -> str:
+    """The class that colours a state; grey for one that calls for nothing."""
+    return _LOOKS.get(str(state), "")
+
+
+@register.filter
+def svg_number(value: float) -> str:
+    """With a point, whatever the language of the page."""
+    return f"{value:.3f}"
