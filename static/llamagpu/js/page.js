@@ -3,11 +3,11 @@
 
 import { copyFrom } from "./copy.js";
 import { confirm } from "./dialog.js";
-import { ago, dateTime } from "./format.js";
+import { ago, dateTime, timeOfDay } from "./format.js";
 
 export function localizeTimes(root = document) {
   for (const element of root.querySelectorAll("time[datetime]")) {
-    const shown = element.dataset.style === "ago" ? ago : dateTime;
+    const shown = { ago, clock: timeOfDay }[element.dataset.style] ?? dateTime;
     element.textContent = shown(element.dateTime);
     element.title = dateTime(element.dateTime);
   }
