@@ -12,6 +12,7 @@ import time
 import redis
 from django.conf import settings
 
+from accounts.metrics import FAILED_SIGN_INS
 from llamagpu.http.origin import subscriber_of
 from llamagpu.lib.redis_client import sync_client
 
@@ -57,6 +58,7 @@ def wait_before_next(peer: str) -> int:
 def note_failure(peer: str) -> None:
     """Count one refused key."""
     global _paused_until
+    FAILED_SIGN_INS.inc(method="key")
     if not peer or time.monotonic() < _paused_until:
         return
     _trusted_until.pop(peer, None)

@@ -8,8 +8,9 @@ class InferenceConfig(AppConfig):
     verbose_name = "Inference"
 
     def ready(self) -> None:
-        from inference import navigation, refused_calls, status
+        from inference import broker_metrics, navigation, refused_calls, status
 
+        broker_metrics.register()
         navigation.register_entries()
         status.register()
         refused_calls.register()

@@ -22,6 +22,7 @@ import redis
 import redis.asyncio
 from django.conf import settings
 
+from inference import metrics
 from inference.stream import JobKeys, Placed, Position, is_terminal, placed_events
 from llamagpu.lib.redis_client import async_client
 
@@ -104,9 +105,11 @@ class StreamHub:
         subscription = Subscription(self, JobKeys(job_id).events, after)
         self._by_key.setdefault(subscription.key, []).append(subscription)
         self.ask_for(subscription)
+        metrics.STREAM_READERS.inc()
         try:
             yield subscription
         finally:
+            metrics.STREAM_READERS.dec()
             others = self._by_key[subscription.key]
             others.remove(subscription)
             if not others:

@@ -11,10 +11,13 @@ import django
 django.setup(set_prefix=False)
 
 from channels.routing import ProtocolTypeRouter
+from django.conf import settings
 
 from llamagpu.checks import refuse_unsafe_start
 from llamagpu.http.request_threads import portal_application
+from monitoring.metrics.flusher import start_flushing
 
 refuse_unsafe_start()
+start_flushing(settings.REDIS_URL, "web")
 
 application = ProtocolTypeRouter({"http": portal_application()})

@@ -8,11 +8,20 @@ class MonitoringConfig(AppConfig):
     verbose_name = "Monitoring"
 
     def ready(self) -> None:
-        from monitoring import live_settings, navigation, probes, refusals
+        from monitoring import (
+            http_metrics,
+            live_settings,
+            navigation,
+            probes,
+            refusals,
+            store_metrics,
+        )
         from monitoring.monitor.duties import register_duty
         from monitoring.services.history import remove_expired
         from monitoring.services.rollups import roll_up
 
+        http_metrics.register()
+        store_metrics.register()
         probes.register()
         navigation.register_entries()
         refusals.register()

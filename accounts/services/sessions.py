@@ -10,6 +10,7 @@ from django.db import transaction
 from django.db.models import F
 from django.http import HttpRequest
 
+from accounts.metrics import FAILED_SIGN_INS
 from accounts.models import User
 from accounts.services.authority import require_authority
 from accounts.sessions import SIGNED_IN_AT
@@ -79,6 +80,7 @@ def note_failed_sign_in(
 
     `locked` says that this failure has locked the name for its address.
     """
+    FAILED_SIGN_INS.inc(method=step)
     user = User.objects.filter(username=username).first()
     data = {"step": str(step), "name_known": user is not None}
     if reason:

@@ -13,6 +13,7 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
 
+from inference.metrics import OVERHEAD
 from inference.protocol import (
     DoneEvent,
     ErrorEvent,
@@ -129,10 +130,11 @@ def _whole_answer(request: HttpRequest, job_id: str, done: DoneEvent) -> HttpRes
         "usage": usage_fields(done.usage),
         "plugins": list(done.plugins),
     }
-    overhead_ms = max(0.0, elapsed - done.timings.engine_time) * 1000
+    overhead = max(0.0, elapsed - done.timings.engine_time)
+    OVERHEAD.observe(overhead, door="api")
     return JsonResponse(
         {"success": True, "result": result, "metadata": metadata},
-        headers={"X-LlamaGPU-Overhead-Ms": f"{overhead_ms:.1f}", JOB_ID_HEADER: job_id},
+        headers={"X-LlamaGPU-Overhead-Ms": f"{overhead * 1000:.1f}", JOB_ID_HEADER: job_id},
         json_dumps_params={"ensure_ascii": False},
     )
 

@@ -12,6 +12,7 @@ from contextlib import aclosing
 from django.http import HttpRequest, HttpResponseBase, JsonResponse, StreamingHttpResponse
 
 from inference.api.responses import JOB_ID_HEADER
+from inference.metrics import OVERHEAD
 from inference.openai_api.events import Item, follow_all
 from inference.openai_api.shape import Answer, Writer
 from inference.openai_api.submission import Submitted
@@ -40,6 +41,7 @@ async def collect(request: HttpRequest, submitted: Submitted, answer: Answer) ->
         return openai_response(request, error)
     elapsed = time.perf_counter() - request.received_at  # type: ignore[attr-defined]
     overhead = max(0.0, elapsed - _engine_time([done.timings for done in ended.values()]))
+    OVERHEAD.observe(overhead, door="openai")
     headers = _job_headers(submitted) | {
         "openai-processing-ms": str(round(elapsed * 1000)),
         "X-LlamaGPU-Overhead-Ms": f"{overhead * 1000:.1f}",

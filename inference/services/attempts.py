@@ -9,7 +9,7 @@ from datetime import datetime
 
 from django.db import transaction
 
-from inference import wire
+from inference import metrics, wire
 from inference.models import InferenceJob, JobAttempt
 from inference.protocol import GenerationJob, Prompt, SamplingParams
 from inference.states import AttemptCause, JobState, sources_of
@@ -73,6 +73,7 @@ def _note_again(before: InferenceJob, start: JobStart) -> None:
         cause = AttemptCause.ENGINE_DIED
     else:
         cause = AttemptCause.WORKER_GONE
+    transaction.on_commit(lambda: metrics.RETRIES.inc(cause=cause), robust=True)
     _write_attempt(
         JobAttempt(
             job_id=before.pk,

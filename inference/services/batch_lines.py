@@ -16,7 +16,7 @@ from django.db.models import F
 
 from accounts.job_claims import JobClaim
 from accounts.services import quotas
-from inference import file_store
+from inference import file_store, metrics
 from inference.models import BatchLine, FileBatch, InferenceJob, LineJob
 from inference.services.submission import JobCall, new_row
 from llamagpu.http.errors import AppError
@@ -90,6 +90,7 @@ def take_up(batch: FileBatch, lines: Sequence[NewLine]) -> TakenUp:
         raise
     taken.job_ids = [str(job.pk) for of_line in jobs for job in of_line]
     taken.num_lines = len(rows)
+    _count_lines(0, sum(row.is_failed for row in rows))
     return taken
 
 
@@ -185,6 +186,12 @@ def keep_results(batch: FileBatch, results: Sequence[tuple[int, Result]]) -> Non
         FileBatch.objects.filter(pk=batch.pk).update(
             num_completed=F("num_completed") + num_done, num_failed=F("num_failed") + num_failed
         )
+    _count_lines(num_done, num_failed)
+
+
+def _count_lines(num_done: int, num_failed: int) -> None:
+    metrics.BATCH_LINES.inc(num_done, outcome="completed")
+    metrics.BATCH_LINES.inc(num_failed, outcome="failed")
 
 
 def write_results(batch: FileBatch) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -12,10 +12,12 @@ from typing import Any
 import redis
 from django.conf import settings
 from django.db import transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from accounts.services import metering
 from inference.job_contents import kept_until, policies_of
+from inference.job_metrics import count_end
 from inference.models import InferenceJob
 from inference.protocol import DoneEvent, ErrorEvent, Usage
 from inference.services.answers import answer_of, storable_text
@@ -29,6 +31,7 @@ from llamagpu.lib.retention import FOR_EVER
 logger = logging.getLogger(__name__)
 
 _MAX_ERROR_LENGTH = 500
+_Payer = tuple[Any, ...]
 _STATE_BY_CODE = {
     ErrorCode.CANCELLED: JobState.CANCELLED,
     ErrorCode.DEADLINE_EXCEEDED: JobState.EXPIRED,
@@ -169,14 +172,16 @@ def settle_jobs(settlements: Sequence[Settlement]) -> list[str]:
         )
         if changed:
             settled[uuid.UUID(item.job_id)] = item
-    metering.settle(list(_bills(settled)))
+    payers = list(_payers(settled))
+    metering.settle(list(_bills(settled, payers)))
+    transaction.on_commit(lambda: _count_ends(settled, payers), robust=True)
     return [item.job_id for item in settled.values()]
 
 
-def _bills(settled: Mapping[uuid.UUID, Settlement]) -> Iterator[metering.JobUsage]:
-    """What each settled job has used, and who pays."""
+def _payers(settled: Mapping[uuid.UUID, Settlement]) -> QuerySet[InferenceJob, _Payer]:
+    """Who pays for each settled job, its model and when it came."""
     rows = InferenceJob.objects.filter(pk__in=list(settled)).order_by()
-    payers = rows.values_list(
+    return rows.values_list(
         "pk",
         "model__slug",
         "owner_id",
@@ -185,7 +190,23 @@ def _bills(settled: Mapping[uuid.UUID, Settlement]) -> Iterator[metering.JobUsag
         "owner__role__slug",
         "api_key_id",
         "api_key__prefix",
+        "created_at",
+        "admission_time",
     )
+
+
+def _count_ends(settled: Mapping[uuid.UUID, Settlement], payers: Iterable[_Payer]) -> None:
+    """For the metrics, once the rows are written."""
+    for job_id, model, *_, created_at, admission_time in payers:
+        end = settled[job_id]
+        seconds = (end.finished_at - created_at).total_seconds() + (admission_time or 0.0)
+        count_end(end, model, seconds)
+
+
+def _bills(
+    settled: Mapping[uuid.UUID, Settlement], payers: Iterable[_Payer]
+) -> Iterator[metering.JobUsage]:
+    """What each settled job has used, and who pays."""
     for row in payers:
         item = settled[row[0]]
         yield metering.JobUsage(

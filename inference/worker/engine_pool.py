@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import psutil
 
+from inference import metrics
 from inference.presence import EngineReport, Freed
 from inference.protocol import Load
 from inference.states import ModelState
@@ -255,6 +256,7 @@ class EnginePool:
             return self._evict(slug, self._room.one_more(slug, self._seats))
 
     def _make_go(self, seat: Seat, eviction: Eviction) -> None:
+        metrics.EVICTIONS.inc(model_name=eviction.slug)
         logger.warning(
             "'%s' is unloaded, unused for %.0f s, to make room for '%s'",
             eviction.slug,
@@ -313,6 +315,7 @@ class EnginePool:
                 pause = 0.0
             else:
                 pause = seat.note_crash()
+                metrics.CRASHES.inc(model_name=process.slug)
             wanted = process.slug in self._kept
         if wanted:
             self._revive_after(pause, process.slug)

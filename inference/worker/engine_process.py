@@ -39,6 +39,7 @@ from inference.protocol import (
     Submit,
 )
 from inference.states import ModelState
+from inference.worker.engine_figures import note_load
 from llamagpu.lib.error_codes import ErrorCode
 
 logger = logging.getLogger(__name__)
@@ -267,6 +268,7 @@ class EngineProcess:
                 self.progress = event
             case Loaded():
                 self.info, self.state = event, ModelState.READY
+                note_load(self.slug, "ready", time.monotonic() - self.started_at)
                 self.touch()
                 self._settled.set()
             case LoadFailed():
@@ -274,6 +276,7 @@ class EngineProcess:
                 message = event.message.replace(self.load.model_path, self.slug)
                 logger.error("'%s' could not be loaded: %s", self.slug, event.message)
                 self.error, self.state = LoadFailed(event.code, message), ModelState.FAILED
+                note_load(self.slug, str(event.code))
                 self._settled.set()
             case Drained():
                 self._drained.set()

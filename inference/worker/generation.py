@@ -34,6 +34,7 @@ from inference.services.cancellation import CANCELLED
 from inference.services.settlement import Course, settlement_of
 from inference.worker.engine_pool import EnginePool
 from inference.worker.engine_process import EngineDiedError, EngineLoadError, Ticket
+from inference.worker.job_meter import JobMeter
 from inference.worker.leases import Claim, Leases
 from inference.worker.plugin_stages import read_answer, read_prompt
 from inference.worker.publisher import Entry, Publisher
@@ -67,9 +68,13 @@ class _Run:
     num_tokens: dict[int, int] = field(default_factory=dict)
     course: Course = field(default_factory=Course)
     engine: Engine | None = None
+    meter: JobMeter = field(init=False)
     cancelled: threading.Event = field(default_factory=threading.Event)
     why_cancelled: str = CANCELLED
     is_lost: bool = False
+
+    def __post_init__(self) -> None:
+        self.meter = JobMeter(self.job)
 
 
 class JobRunner:
@@ -175,6 +180,7 @@ class JobRunner:
     def _attempt(self, run: _Run) -> None:
         job = run.job
         run.usage, run.num_tokens = Usage(), {}
+        run.meter.begin_attempt()
         run.course = Course(load_time=run.course.load_time)
         remaining = job.deadline_unix - time.time()
         if remaining <= 0:
@@ -246,11 +252,14 @@ class JobRunner:
             match event:
                 case Started():
                     run.usage = Usage(event.prompt_tokens)
+                    run.meter.note_prompt(event.prompt_tokens)
                     wait = event.queue_time
                     run.course = replace(run.course, queue_time=waited + wait, engine_wait=wait)
                 case Delta():
                     if not run.num_tokens:
                         run.course = replace(run.course, ttft=max(0.0, time.time() - submitted))
+                    before = run.num_tokens.get(event.index, 0)
+                    run.meter.note_tokens(event.index, event.num_tokens - before)
                     run.num_tokens[event.index] = event.num_tokens
                     total = sum(run.num_tokens.values())
                     run.usage = replace(run.usage, completion_tokens=total)
@@ -259,6 +268,7 @@ class JobRunner:
                         run, TokenEvent(event.text, position, event.logprobs, event.index)
                     )
                 case Finished():
+                    run.meter.end_attempt(event.usage)
                     self._succeed(run, event, waited)
                     return
                 case Failed(code=ErrorCode.NO_WORKER):
@@ -266,6 +276,7 @@ class JobRunner:
                     raise EngineDiedError(run.job.model)
                 case Failed():
                     run.usage = event.usage
+                    run.meter.end_attempt(event.usage)
                     is_asked_for = event.code is ErrorCode.CANCELLED
                     message = run.why_cancelled if is_asked_for else event.message
                     self._fail(run, event.code, message)

@@ -23,7 +23,7 @@ import redis
 from django.conf import settings
 from django.db import Error, connections
 
-from inference import pull_progress
+from inference import metrics, pull_progress
 from inference.model_bell import Bell
 from inference.model_files import ModelFilesError
 from inference.models import Model
@@ -215,12 +215,14 @@ class Puller:
             except ModelFilesError as error:
                 reason = str(error)
             else:
+                metrics.PULLS.inc(outcome="pulled")
                 if row is not None:
                     logger.info("'%s' is here", pull.slug)
                     data = {"model": pull.slug, "revision": row.revision, "sha256": row.sha256}
                     self._publish(MODEL_EVENTS, "model_pulled", data)
                 return
         logger.warning("'%s' could not be pulled: %s", pull.slug, reason)
+        metrics.PULLS.inc(outcome="failed")
         note_pull_failed(slug=pull.slug, reason=reason)
         data = {"model": pull.slug, "error": reason}
         self._publish(MODEL_EVENTS, "model_pull_failed", data)

@@ -17,6 +17,7 @@ import redis
 from django.db import Error
 from django.utils import timezone
 
+from inference import metrics
 from inference.admission import queue_length
 from inference.dispatch import BrokerUnavailableError, ring, ring_many
 from inference.lease import Holder, free
@@ -128,6 +129,7 @@ class Reaper:
             return False
         if ending := last_event(self._client, str(row.pk)):
             # Its worker told the caller, but could not reach the database.
+            metrics.REAPER_ACTIONS.inc(action="settled")
             return bool(settle_jobs([settlement_of(str(row.pk), row.attempt, ending)]))
         if found.cancel_mark is not None:
             self._cancel(row, found.lease, found.cancel_mark.decode())
@@ -147,6 +149,7 @@ class Reaper:
         is_lost = now - row.created_at > _MESSAGE_LOST and queue_length() == 0
         if is_lost:
             logger.warning("job %s: its message was lost, ringing again", row.pk)
+            metrics.REAPER_ACTIONS.inc(action="rung_again")
             self._ring(row, message_for(row, row.owner.role.slug))
         return is_lost
 
@@ -165,11 +168,13 @@ class Reaper:
         if lease:
             free(self._client, job.job_id, lease)
         logger.warning("job %s: its worker is gone, attempt %s begins", job.job_id, job.attempt)
+        metrics.REAPER_ACTIONS.inc(action="taken_over")
         self._ring(row, job)
         return True
 
     def _cancel(self, row: InferenceJob, dead_lease: bytes | None, reason: str) -> None:
         logger.info("job %s: cancelled by the reaper: %s", row.pk, reason)
+        metrics.REAPER_ACTIONS.inc(action="cancelled")
         if dead_lease:
             free(self._client, str(row.pk), dead_lease)
         cancel_left_job(str(row.pk), reason)
@@ -178,4 +183,5 @@ class Reaper:
         event = ErrorEvent(code, message, published_usage(row))
         if end_job(self._client, row, event, attempt=row.attempt):
             logger.warning("job %s: ended by the reaper: %s", row.pk, code)
+            metrics.REAPER_ACTIONS.inc(action="ended")
             self._client.delete(JobKeys(str(row.pk)).lease)

@@ -25,6 +25,7 @@ from inference.dispatch import BrokerUnavailableError, queue_of, ring, ring_many
 from inference.protocol import GenerationJob
 from inference.worker.batch_lane import BatchLane
 from inference.worker.batch_watch import BatchWatch
+from inference.worker.engine_figures import EngineFigures
 from inference.worker.engine_pool import EnginePool
 from inference.worker.engine_process import ENGINE_COMMAND
 from inference.worker.forwarding import Forwarder
@@ -39,6 +40,8 @@ from inference.worker.sweeper import Sweeper
 from llamagpu.lib.memory import available_bytes
 from llamagpu.lib.redis_client import sync_client
 from monitoring.configuration import current, freeze
+from monitoring.metrics import REGISTRY
+from monitoring.metrics.flusher import start_flushing, stop_flushing
 from plugins_app.pipeline import Pipeline
 
 logger = logging.getLogger(__name__)
@@ -76,12 +79,17 @@ class WorkerRuntime:
             events=ModelEvents(name),
         )
         self._puller = Puller(client, name, instance)
+        self._figures = EngineFigures(
+            name, self._engines.reports, num_active=lambda: self._runner.num_active
+        )
         self._reaper = Reaper(client)
         self._sweeper = Sweeper()
         self._batch_watch = BatchWatch(client)
 
     def start(self) -> None:
         """Report for duty, load what is wanted, look after forgotten jobs."""
+        REGISTRY.add_source(self._figures.update)
+        start_flushing(settings.REDIS_URL, "worker")
         self._heartbeat.start()
         self._reaper.start()
         self._sweeper.start()
@@ -115,6 +123,8 @@ class WorkerRuntime:
 
     def close(self) -> None:
         self._runner.close(_CLOSE_TIMEOUT)
+        REGISTRY.remove_source(self._figures.update)
+        stop_flushing()
 
 
 def _passed_on(send: Callable[[], None]) -> bool:

@@ -83,6 +83,7 @@ def error_body(
 
 def error_response(request: HttpRequest, error: AppError) -> JsonResponse:
     """The envelope as an answer, for code outside a REST view."""
+    note_error(request, error)
     body = error_body(request_id_of(request), error.code, error.message, error.details)
     return without_log(JsonResponse(body, status=error.code.http_status, headers=error.headers))
 
@@ -91,6 +92,16 @@ def without_log(response: AnyResponse) -> AnyResponse:
     """Keeps Django from logging an answer that is as it should be, e.g. a 503 of a probe."""
     response._has_been_logged = True  # type: ignore[attr-defined]
     return response
+
+
+def note_error(request: Any, error: AppError) -> None:
+    """Keep what `request` is told, for those who count answers (`error_of`)."""
+    getattr(request, "_request", request).app_error = error
+
+
+def error_of(request: HttpRequest) -> AppError | None:
+    """The error that this request was answered with, where it was one of ours."""
+    return getattr(request, "app_error", None)
 
 
 def request_id_of(request: Any) -> str:
@@ -120,6 +131,7 @@ def explain(exc: Exception, context: Mapping[str, Any]) -> tuple[AppError, dict[
     elif error.code is ErrorCode.RATE_LIMIT_EXCEEDED:
         report_throttled(context["request"], error.message)
     report_call(context["request"], context.get("view"), error)
+    note_error(context["request"], error)
     headers = error.headers
     challenge = getattr(exc, "auth_header", None)
     if challenge:

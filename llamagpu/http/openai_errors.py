@@ -13,7 +13,7 @@ from typing import Any
 from django.http import HttpRequest, JsonResponse
 from rest_framework.response import Response
 
-from llamagpu.http.errors import AppError, explain, without_log
+from llamagpu.http.errors import AppError, explain, note_error, without_log
 from llamagpu.lib.error_codes import ErrorCode
 
 PREFIX = "/v1/"
@@ -60,6 +60,7 @@ def openai_error(error: AppError) -> dict[str, Any]:
 
 def openai_response(request: HttpRequest, error: AppError) -> JsonResponse:
     """An error as an answer, for code outside a REST view."""
+    note_error(request, error)
     headers = error.headers | _advice(error, error.headers)
     response = JsonResponse(openai_error(error), status=error.code.http_status, headers=headers)
     return without_log(response)

@@ -6,6 +6,7 @@ audit rows written meanwhile know id and origin.
 
 from __future__ import annotations
 
+import logging
 import re
 import secrets
 import time
@@ -19,7 +20,14 @@ from django.utils.decorators import sync_and_async_middleware
 from llamagpu.http.origin import Origin, current_origin, peer_address
 from llamagpu.lib.log_format import current_request_id
 
+logger = logging.getLogger(__name__)
+
 _ACCEPTED = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+#: Told of every answer, with the seconds from the request's arrival to its head. It must not block.
+AnswerListener = Callable[[HttpRequest, HttpResponseBase, float], None]
+
+_listeners: list[AnswerListener] = []
 
 Handler = (
     Callable[[HttpRequest], HttpResponseBase] | Callable[[HttpRequest], Awaitable[HttpResponseBase]]
@@ -52,6 +60,11 @@ def request_context_middleware(get_response: Handler) -> Handler:
     return serve_sync
 
 
+def add_answer_listener(listener: AnswerListener) -> None:
+    if listener not in _listeners:
+        _listeners.append(listener)
+
+
 def assign_request_id(request: HttpRequest) -> str:
     """The caller's own id where it is harmless, else a fresh one; notes the time of arrival."""
     offered = request.headers.get("X-Request-ID", "")
@@ -76,4 +89,14 @@ def _with_headers(request: HttpRequest, response: HttpResponseBase) -> HttpRespo
     response.headers["X-Request-ID"] = request.request_id  # type: ignore[attr-defined]
     for name, value in request.answer_headers.items():  # type: ignore[attr-defined]
         response.headers[name] = value
+    _tell(request, response)
     return response
+
+
+def _tell(request: HttpRequest, response: HttpResponseBase) -> None:
+    seconds = time.perf_counter() - request.received_at  # type: ignore[attr-defined]
+    for listener in _listeners:
+        try:
+            listener(request, response, seconds)
+        except Exception:
+            logger.exception("an answer could not be noted")

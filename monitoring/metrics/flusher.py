@@ -83,7 +83,8 @@ class Flusher:
                 # One that is still on its way goes first, alone: it may have been written already.
                 if self._batch is not None:
                     self._settle(self._batch)
-                self._registry.ask_sources()
+                if not self._stop.is_set():  # the gauges are about to go
+                    self._registry.ask_sources()
                 self._batch = self._gather()
                 self._write(self._batch)
                 self._batch = None
