@@ -1,5 +1,6 @@
 from django.urls import path
 
+from monitoring.api.metrics import MetricsView
 from monitoring.api.views import livez, readyz
 from monitoring.views.audit import AuditPage
 from monitoring.views.configuration import ConfigurationPage
@@ -10,5 +11,6 @@ urlpatterns = [
     path("audit", AuditPage.as_view(), name="audit"),
     path("settings", ConfigurationPage.as_view(), name="system-config"),
     path("livez", livez, name="livez"),
+    path("metrics", MetricsView.as_view(), name="metrics"),
     path("readyz", readyz, name="readyz"),
 ]

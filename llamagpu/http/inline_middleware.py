@@ -22,7 +22,7 @@ from django.middleware.common import CommonMiddleware
 from django.middleware.csrf import CsrfViewMiddleware
 from django.middleware.security import SecurityMiddleware
 
-_API = ("/api/", "/v1/")
+_API = ("/api/", "/v1/", "/metrics")
 
 
 def carries_key(request: HttpRequest) -> bool:

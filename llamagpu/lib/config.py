@@ -35,6 +35,7 @@ class LlamaConfig:
     host: str
     port: int
     public_url: str
+    metrics_address: tuple[str, int] | None
     trusted_proxy: bool
     data_dir: Path
     admin_username: str
@@ -95,6 +96,7 @@ class LlamaConfig:
             host=env.text("LLAMA_HOST", "127.0.0.1"),
             port=env.integer("LLAMA_PORT", 5000, low=1, high=65535),
             public_url=env.text("LLAMA_PUBLIC_URL").rstrip("/"),
+            metrics_address=env.address("LLAMA_METRICS_BIND"),
             trusted_proxy=env.boolean("LLAMA_TRUSTED_PROXY", False),
             data_dir=data_dir,
             admin_username=env.text("LLAMA_ADMIN_USERNAME", "admin"),

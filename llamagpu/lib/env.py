@@ -98,6 +98,16 @@ class Env:
             numbers.append(number)
         return tuple(numbers)
 
+    def address(self, name: str) -> tuple[str, int] | None:
+        """`host:port` to listen on, IPv6 in brackets; None where the variable is unset."""
+        value = self.text(name)
+        if not value:
+            return None
+        host, _, port = value.rpartition(":")
+        if not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
+            raise EnvError(f"{name}={value!r}: must be host:port, such as 127.0.0.1:9464")
+        return host.strip("[]"), int(port)
+
     def words(self, name: str, default: tuple[str, ...] = ()) -> tuple[str, ...]:
         """Values separated by commas or spaces."""
         value = self.text(name)

@@ -7,12 +7,13 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TypeVar
 
 import msgspec
 from django.conf import settings
 
-from llamagpu.lib.redis_client import SyncRedis, sync_client
+from llamagpu.lib.redis_client import SyncRedis, impatient_client
 from monitoring.metrics import storage
 from monitoring.metrics.families import Kind, Merge
 from monitoring.metrics.histograms import HistogramValue, merge
@@ -84,9 +85,14 @@ def snapshot(*, max_age: float | None = None) -> Snapshot:
     lifetime = LIFETIME if max_age is None else max_age
     with _reading:
         if _last is None or time.monotonic() - _last[0] >= lifetime:
-            read = read_snapshot(sync_client(settings.REDIS_URL))
+            read = read_snapshot(_client(settings.REDIS_URL))
             _last = (time.monotonic(), read)
         return _last[1]
+
+
+@cache
+def _client(redis_url: str) -> SyncRedis:
+    return impatient_client(redis_url)
 
 
 def read_snapshot(client: SyncRedis) -> Snapshot:

@@ -46,7 +46,7 @@ PARAMETERS = {"int": "999999999", "uuid": str(uuid.UUID(int=0)), "path": "no/suc
 # What a refusal may write: that it happened.
 WRITTEN_BY_REFUSALS = {"auditlog", "audithead"}
 # A revoked key is refused before anybody asks what the page wants; too many of them are throttled.
-KEY_PATHS = ("/api/", "/v1/")
+KEY_PATHS = ("/api/", "/v1/", "/metrics")
 
 
 @dataclass(frozen=True)
