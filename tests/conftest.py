@@ -6,7 +6,7 @@ import math
 import secrets
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +24,10 @@ from inference.catalog import sync_models
 from llamagpu.lib.redis_client import sync_client
 from llamagpu.supervisor.valkey import EmbeddedValkey, find_server
 from monitoring import audit_guard, configuration
-from monitoring.metrics import reading
+from monitoring.metrics import REGISTRY, Registry, reading
+from monitoring.metrics.flusher import Flusher
+from monitoring.metrics.reading import Snapshot, read_snapshot
+from monitoring.metrics.storage import changes_of
 from tests.environment import MODEL_ROOT
 
 PASSWORD = "correct horse battery staple"
@@ -130,6 +133,22 @@ def redis_client(valkey: str) -> Iterator[Any]:
     client = sync_client(valkey)
     client.flushall()
     yield client
+
+
+@pytest.fixture
+def counted(redis_client: Any) -> Callable[[], Snapshot]:
+    """Reads what this process has counted since the test began."""
+    families = Registry()  # without its sources: they look at what the test may not have
+    for family in REGISTRY.families():
+        changes_of(family)
+        families.add(family)
+    flusher = Flusher(redis_client, "test", families)
+
+    def read() -> Snapshot:
+        assert flusher.flush()
+        return read_snapshot(redis_client)
+
+    return read
 
 
 def make_caller(role: str, scopes: tuple[str, ...] = ()) -> Caller:
