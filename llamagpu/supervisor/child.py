@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
+from llamagpu.lib.backoff import Backoff
 from llamagpu.lib.lifeline import dies_with_parent
-from llamagpu.supervisor.backoff import Backoff
 from llamagpu.supervisor.console import Console
 from llamagpu.supervisor.errors import StartError
 

@@ -9,7 +9,7 @@ from typing import Self
 
 import psutil
 
-from llamagpu.supervisor.backoff import Backoff
+from llamagpu.lib.backoff import Backoff
 from llamagpu.supervisor.child import EXIT_CONFIGURATION, Child, ChildSpec, describe_exit
 from llamagpu.supervisor.console import Console
 from llamagpu.supervisor.errors import StartError

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.plugins_app.stage import Stage
 
 SOURCE = """
 from plugins_app.base import BasePlugin
@@ -60,3 +62,16 @@ def write_plugin(plugin_folder: Path) -> WritePlugin:
         return path
 
     return write
+
+
+@pytest.fixture(scope="module")
+def shared_stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    stage = Stage(tmp_path_factory.mktemp("plugins"))
+    yield stage
+    stage.close(with_shared=True)
+
+
+@pytest.fixture
+def stage(shared_stage: Stage) -> Iterator[Stage]:
+    yield shared_stage
+    shared_stage.close(with_shared=False)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llamagpu.supervisor.backoff import Backoff
+from llamagpu.lib.backoff import Backoff
 
 
 def without_jitter(low: float, high: float) -> float:

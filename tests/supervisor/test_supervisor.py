@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from llamagpu.supervisor.backoff import Backoff
+from llamagpu.lib.backoff import Backoff
 from llamagpu.supervisor.child import EXIT_CONFIGURATION, ChildSpec
 from llamagpu.supervisor.console import Console
 from llamagpu.supervisor.errors import StartError

@@ -1,0 +1,21 @@
+"""A plugin runs only as it was approved: its files are looked at when it is loaded."""
+
+from __future__ import annotations
+
+from plugins_app.fingerprint import FingerprintError, fingerprint
+from plugins_app.runners.base import PluginLoadError
+from plugins_app.spec import PluginSpec
+
+
+class PluginChangedError(PluginLoadError):
+    """The files are not those that were approved; trying again does not help."""
+
+
+def verify(spec: PluginSpec) -> None:
+    """Raises PluginLoadError."""
+    try:
+        found = fingerprint(spec.path)
+    except FingerprintError as error:
+        raise PluginLoadError(f"its source {error}") from error
+    if found != spec.sha256:
+        raise PluginChangedError("its files have changed since they were approved")
