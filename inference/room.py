@@ -6,6 +6,7 @@ An estimate of the least that the model needs: the engine makes the exact one wh
 from __future__ import annotations
 
 from collections.abc import Container, Iterable
+from dataclasses import dataclass
 
 import redis
 
@@ -24,6 +25,18 @@ from llamagpu.lib.memory import total_bytes
 from monitoring.configuration import current
 
 _GPU_BACKENDS = ("cuda", "rocm")
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """Bytes of memory."""
+
+    needed: int
+    available: int
+
+    @property
+    def is_enough(self) -> bool:
+        return self.available >= self.needed
 
 
 def check_room(model: Model, options: LoadOptions) -> None:
@@ -59,6 +72,23 @@ def check_room(model: Model, options: LoadOptions) -> None:
             "working": least.working,
         },
     )
+
+
+def fit_of(model: Model) -> Fit | None:
+    """The least that `model` needs, and the most that one worker has for it; None where nobody can tell.
+
+    On a GPU the engine itself finds out.
+    """
+    try:
+        workers = live()
+        if model.is_remote or not workers or _may_use_gpu(LoadOptions(), workers):
+            return None
+        least, stays = _least(model), protected_models()
+    except AppError:
+        return None
+    rooms = [room_of(worker, model, LoadOptions(), stays) for worker in workers]
+    known = [room for room in rooms if room is not None]
+    return Fit(least.total, max(known)) if known else None
 
 
 def has_failed_engine(model: Model) -> bool:

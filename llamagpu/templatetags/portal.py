@@ -24,6 +24,12 @@ _LOOKS = {
     "failed": "state-bad",
     "rejected": "state-bad",
 }
+_LIMITS = {
+    "max_model_len": "Tokens of prompt and answer together",
+    "max_running": "Requests at once in an engine",
+    "max_new_tokens": "Most new tokens of a request",
+    "replicas": "Replicas",
+}
 
 
 @register.filter
@@ -54,6 +60,20 @@ def size(value: float | None) -> str:
             )
         amount /= 1024
     return f"{amount:.1f} TiB"
+
+
+@register.filter
+def millions(value: int) -> str:
+    """A count of parameters as people name it: 135 M, 7.2 B."""
+    if value >= 1_000_000_000:
+        return f"{value / 1e9:.1f} B"
+    return f"{value / 1e6:.0f} M"
+
+
+@register.filter
+def limit_label(name: str) -> str:
+    """A model's limit in words."""
+    return _LIMITS.get(name, name)
 
 
 @register.filter

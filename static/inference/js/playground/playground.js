@@ -193,6 +193,8 @@ if (composer) {
     bootstrap.Offcanvas.getInstance(by("history"))?.hide();
     open(id).catch(showError);
   });
+  const asked = new URLSearchParams(location.search).get("model");
+  if ([...by("model").options].some((option) => option.value === asked)) by("model").value = asked;
   if (location.hash.length > 1) open(location.hash.slice(1)).catch(begin);
   prompt.focus();
 }
