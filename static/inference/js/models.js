@@ -148,7 +148,8 @@ function register(form) {
   if (name) body.name = name;
   if (kind === "remote") {
     const [model, key] = [form.querySelector("#upstream-model").value, form.querySelector("#upstream-key").value];
-    if (model) body.upstream_model = model;
+    body.upstream_model = model;
+    body.context_length = Number(form.querySelector("#upstream-context").value);
     if (key) body.api_key = key;
   }
   return post("/api/models", body);
