@@ -1,4 +1,5 @@
 from django.apps import AppConfig
+from django.utils.module_loading import autodiscover_modules
 
 
 class MonitoringConfig(AppConfig):
@@ -20,6 +21,7 @@ class MonitoringConfig(AppConfig):
         from monitoring.services.history import remove_expired
         from monitoring.services.rollups import roll_up
 
+        autodiscover_modules("metrics")
         http_metrics.register()
         store_metrics.register()
         probes.register()

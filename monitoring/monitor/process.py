@@ -26,6 +26,7 @@ from monitoring.history.recorder import Recorder
 from monitoring.live_events import INFERENCE_STATS, SYSTEM_METRICS, latest, publish
 from monitoring.metrics.flusher import start_flushing, stop_flushing
 from monitoring.metrics.reading import snapshot
+from monitoring.monitor import node_metrics
 from monitoring.monitor.contributions import read_load
 from monitoring.monitor.duties import Duty, DutyRunner, registered_duties
 from monitoring.monitor.inference_meter import InferenceMeter, active_requests
@@ -101,8 +102,10 @@ class Monitor:
         is_ours = self._is_our_turn()
         if not is_ours:
             self._sampled_at = None
+            node_metrics.forget()
             return
         reading = self._reader.read()
+        node_metrics.note(self.node, reading)
         interval = float(current().metrics_interval)
         now = time.monotonic()
         elapsed = interval if self._sampled_at is None else now - self._sampled_at
