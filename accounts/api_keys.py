@@ -12,6 +12,7 @@ import re
 import secrets
 import string
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 MARK = "lg"
@@ -19,6 +20,9 @@ PREFIX_LENGTH = 8
 SECRET_LENGTH = 43
 _CHECKSUM_LENGTH = 6
 _ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
+# `key` is not among them: a list may be filtered by the prefix of a key, which is no secret.
+_PARAMETERS = {"api_key", "apikey", "access_token", "token"}
+_BEARER = re.compile(r"bearer(?:\s+(.*))?", re.IGNORECASE | re.DOTALL)
 _PATTERN = re.compile(rf"{MARK}_([0-9A-Za-z]{{{PREFIX_LENGTH}}})_([0-9A-Za-z]{{{SECRET_LENGTH}}})")
 
 
@@ -56,6 +60,31 @@ def parse_key(text: str) -> KeyText | None:
         return None
     body, check = key.secret[:-_CHECKSUM_LENGTH], key.secret[-_CHECKSUM_LENGTH:]
     return key if check == checksum(key.prefix, body) else None
+
+
+def is_in_address(parameters: Iterable[tuple[str, Iterable[object]]]) -> bool:
+    """Whether a query string, given as names and their values, holds what may be a key."""
+    return any(
+        name.lower() in _PARAMETERS
+        or any(str(value).strip().startswith(f"{MARK}_") for value in values)
+        for name, values in parameters
+    )
+
+
+def keys_in_headers(authorization: str, api_key: str | None) -> set[str]:
+    """What the headers of a call offer as a key, right or wrong; empty where they offer none.
+
+    `api_key` is None where there is no `X-API-Key`.
+    """
+    offered = set()
+    authorization = authorization.strip()
+    if match := _BEARER.fullmatch(authorization):
+        offered.add((match.group(1) or "").strip())
+    elif authorization.startswith(f"{MARK}_"):
+        offered.add(f"Bearer is missing before {MARK}_")
+    if api_key is not None:
+        offered.add(api_key.strip())
+    return offered
 
 
 def checksum(prefix: str, body: str) -> str:

@@ -80,18 +80,27 @@ class CallerThrottle(BaseThrottle):
     def allow_request(self, request: Request, view: Any) -> bool:
         """True, or AppError RATE_LIMIT_EXCEEDED or BACKEND_UNAVAILABLE."""
         group = LimitGroup(getattr(view, "limit_group", LimitGroup.SYSTEM))
-        try:
-            rates = list(count_request(request._request, group, request.user, request.auth))
-        except redis.RedisError as error:
-            logger.warning("requests cannot be counted: %s", error)
-            if group in _CLOSABLE and is_closed_without_redis():
-                raise counting_unavailable() from error
+        tightest = count_call(request._request, group, request.user, request.auth)
+        if tightest is None:
             return True
-        tightest = min(rates, key=_tightness)
         request._request.answer_headers.update(_headers(tightest))  # type: ignore[attr-defined]
         if tightest.is_exceeded:
-            raise _refusal(group, tightest)
+            raise refusal_of(group, tightest)
         return True
+
+
+def count_call(request: Any, group: LimitGroup, user: Any, key: Any) -> Rate | None:
+    """The caller's tightest counter, this call counted in, for whoever calls; None while nobody counts.
+
+    Raises AppError BACKEND_UNAVAILABLE where such calls are refused then.
+    """
+    try:
+        return min(count_request(request, group, user, key), key=_tightness)
+    except redis.RedisError as error:
+        logger.warning("requests cannot be counted: %s", error)
+        if group in _CLOSABLE and is_closed_without_redis():
+            raise counting_unavailable() from error
+        return None
 
 
 def count_request(
@@ -185,7 +194,8 @@ def _headers(rate: Rate) -> dict[str, str]:
     }
 
 
-def _refusal(group: LimitGroup, rate: Rate) -> AppError:
+def refusal_of(group: LimitGroup, rate: Rate) -> AppError:
+    """What a caller is told whose counter is exceeded."""
     wait = rate.time_left + 1
     whose = "this key" if rate.limit.subject is SubjectKind.KEY else "you"
     if rate.limit.value == 0:

@@ -20,6 +20,7 @@ from asgiref.sync import sync_to_async
 from django.db import Error as DatabaseError
 
 from accounts.models import ApiKey, User
+from accounts.sessions import SessionMark, living_sessions
 from llamagpu.http.database import release_connections
 from llamagpu.http.permissions import Rule, allows
 from llamagpu.lib.error_codes import ErrorCode
@@ -40,7 +41,8 @@ class Holder:
     """Who keeps something open, and what it takes.
 
     `key_id` is None for a session, which `session_epoch` then names. `peer` and `model` are checked
-    against the lists of the key; empty where they do not matter.
+    against the lists of the key; empty where they do not matter. What outlives requests names the
+    session itself too, so that it ends when that is signed out or runs out.
     """
 
     user_id: int
@@ -49,6 +51,7 @@ class Holder:
     session_epoch: int = 0
     peer: str = ""
     model: str = ""
+    session: SessionMark | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +106,12 @@ def watch_rights(
 
 
 def find_losses(holders: Iterable[Holder]) -> dict[Holder, RightLost]:
-    """Those of `holders` that may not go on, by what the database says now: three queries."""
+    """Those of `holders` that may not go on, by what the database says now.
+
+    Three queries, and one more where some name their session.
+    """
     wanted = set(holders)
+    sessions = living_sessions(h.session for h in wanted if h.session is not None)
     keys = ApiKey.objects.in_bulk({h.key_id for h in wanted if h.key_id is not None})
     users = {
         user.pk: user
@@ -112,7 +119,12 @@ def find_losses(holders: Iterable[Holder]) -> dict[Holder, RightLost]:
         .select_related("role")
         .prefetch_related("role__permissions")
     }
-    found = {h: _loss_of(h, users.get(h.user_id), keys) for h in wanted}
+    found = {
+        h: RightLost(ErrorCode.AUTHENTICATION_FAILED, _SESSION_ENDED)
+        if h.session is not None and h.session not in sessions
+        else _loss_of(h, users.get(h.user_id), keys)
+        for h in wanted
+    }
     return {holder: loss for holder, loss in found.items() if loss is not None}
 
 

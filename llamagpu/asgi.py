@@ -1,4 +1,4 @@
-"""The web process's entry: HTTP through Django, by protocol so that WebSockets can join."""
+"""The web process's entry: HTTP through Django, live sockets through Channels and Socket.IO."""
 
 from __future__ import annotations
 
@@ -10,11 +10,15 @@ import django
 
 django.setup(set_prefix=False)
 
-from channels.routing import ProtocolTypeRouter
+from channels.routing import ProtocolTypeRouter, URLRouter
 from django.conf import settings
+from django.urls import path, re_path
 
+from accounts.sockets import SUBPROTOCOL, authenticate_socket
 from llamagpu.checks import refuse_unsafe_start
 from llamagpu.http.request_threads import portal_application
+from llamagpu.http.sockets.consumer import NoSuchSocket
+from monitoring.live.consumers import StreamConsumer
 from monitoring.metrics.flusher import start_flushing
 from monitoring.metrics.scrape_server import serve_metrics
 
@@ -23,4 +27,16 @@ start_flushing(settings.REDIS_URL, "web")
 if settings.LLAMA.metrics_address is not None:
     serve_metrics(settings.LLAMA.metrics_address)
 
-application = ProtocolTypeRouter({"http": portal_application()})
+_door = {"authenticate": authenticate_socket, "subprotocol": SUBPROTOCOL}
+
+application = ProtocolTypeRouter(
+    {
+        "http": portal_application(),
+        "websocket": URLRouter(
+            [
+                path("ws/stream/", StreamConsumer.as_asgi(**_door)),
+                re_path("", NoSuchSocket.as_asgi()),
+            ]
+        ),
+    }
+)

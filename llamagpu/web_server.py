@@ -30,6 +30,7 @@ from llamagpu.http.errors import AppError, error_body
 from llamagpu.http.large_bodies import FRAME_BYTES, LARGE_BODY, attach_body, is_large
 from llamagpu.http.openai_errors import PREFIX, openai_error
 from llamagpu.lib.error_codes import ErrorCode
+from llamagpu.websocket_server import READ_TIMEOUT, BoundedWebSocketFactory
 
 logger = logging.getLogger(__name__)
 
@@ -37,8 +38,6 @@ _reactor: Any = reactor  # twisted's interfaces say less than its objects can
 
 #: Seconds for a request's head to arrive; a slow one would hold a connection for ever.
 HEAD_TIMEOUT = 30.0
-#: Seconds for a client to read what waits for it, about 64 KiB, before it is cut off.
-READ_TIMEOUT = 60.0
 # A refused sender is listened to for a while: one that is cut off in the middle reads no answer.
 _LINGER = 2.0
 
@@ -229,13 +228,15 @@ class BoundedFactory(HTTPFactory):
 
 class BoundedServer(daphne.server.Server):
     async def handle_reply(self, protocol: Any, message: dict[str, Any]) -> None:
-        """What an application's `send` does; WebSockets have no more to wait for than before."""
+        """What an application's `send` does: returns once the client has read most of what it got."""
         await super().handle_reply(protocol, message)
-        if message.get("more_body") and isinstance(protocol, BoundedRequest):
+        if message.get("more_body") or message["type"] == "websocket.send":
             await protocol.drained()
 
     def run(self) -> None:
-        daphne.server.HTTPFactory = BoundedFactory  # it has no other place to name a factory
+        # It has no other place to name factories.
+        daphne.server.HTTPFactory = BoundedFactory
+        daphne.server.WebSocketFactory = BoundedWebSocketFactory
         super().run()
 
     def create_application(self, protocol: Any, scope: dict[str, Any]) -> Any:

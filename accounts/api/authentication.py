@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import re
-
 from rest_framework import exceptions
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
 from accounts import failed_attempts
-from accounts.api_keys import MARK
+from accounts.api_keys import is_in_address, keys_in_headers
 from accounts.models import ApiKey, User
 from accounts.services.key_authentication import REFUSAL, WrongAddressError, authenticate_key
 from llamagpu.http.errors import AppError
 from llamagpu.http.origin import current_origin
 from llamagpu.http.refusals import Refusal, report, route_of
 from llamagpu.lib.error_codes import ErrorCode
-
-# `key` is not among them: a list may be filtered by the prefix of a key, which is no secret.
-_KEY_PARAMETERS = {"api_key", "apikey", "access_token", "token"}
-_BEARER = re.compile(r"bearer(?:\s+(.*))?", re.IGNORECASE | re.DOTALL)
 
 
 class ApiKeyAuthentication(BaseAuthentication):
@@ -30,14 +24,14 @@ class ApiKeyAuthentication(BaseAuthentication):
     """
 
     def authenticate(self, request: Request) -> tuple[User, ApiKey] | None:
-        for name, values in request.query_params.lists():
-            named = name.lower() in _KEY_PARAMETERS
-            if named or any(str(value).strip().startswith(f"{MARK}_") for value in values):
-                _tell_what_is_left(request)
-                raise exceptions.AuthenticationFailed(
-                    "A key in the address is refused: send it as 'Authorization: Bearer <key>'."
-                )
-        offered = _keys_of(request)
+        if is_in_address(request.query_params.lists()):
+            _tell_what_is_left(request)
+            raise exceptions.AuthenticationFailed(
+                "A key in the address is refused: send it as 'Authorization: Bearer <key>'."
+            )
+        offered = keys_in_headers(
+            request.headers.get("Authorization", ""), request.headers.get("X-API-Key")
+        )
         if not offered:
             return None
         # Two different ones would leave open whose rights are meant: as one text, they are no key.
@@ -50,19 +44,6 @@ class ApiKeyAuthentication(BaseAuthentication):
 
     def authenticate_header(self, request: Request) -> str:
         return 'Bearer realm="llamagpu"'
-
-
-def _keys_of(request: Request) -> set[str]:
-    """What the headers offer as a key, right or wrong; empty where they offer none."""
-    offered = set()
-    authorization = request.headers.get("Authorization", "").strip()
-    if match := _BEARER.fullmatch(authorization):
-        offered.add((match.group(1) or "").strip())
-    elif authorization.startswith(f"{MARK}_"):
-        offered.add(f"Bearer is missing before {MARK}_")
-    if "X-API-Key" in request.headers:
-        offered.add(request.headers["X-API-Key"].strip())
-    return offered
 
 
 def _as_refusal(request: Request, error: AppError) -> exceptions.APIException:

@@ -80,3 +80,8 @@ def in_busy_threads(
         return await (in_pool if is_asgi else in_callers_thread)(*args, **kwargs)
 
     return serve
+
+
+def in_request_thread(function: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
+    """The function as a coroutine function that runs it in one of the threads of requests."""
+    return sync_to_async(function, thread_sensitive=False, executor=_others)

@@ -74,6 +74,9 @@ class LlamaConfig:
     concurrent_jobs: int
     daily_tokens: int
     monthly_tokens: int
+    max_sockets: int
+    max_user_sockets: int
+    max_key_sockets: int
     limits_without_redis: str
     metrics_interval: int
     history_second_hours: int
