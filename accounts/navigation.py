@@ -11,6 +11,8 @@ def register_entries() -> None:
     mine = SignedIn()
     register(NavItem("API keys", "key", "keys", mine, 20))
     register(NavItem("Usage", "bar-chart-line", "usage", mine, 30))
+    register(NavItem("Users", "people", "users", READ_SYSTEM, 5, NavGroup.ADMINISTRATION))
+    register(NavItem("Limits", "speedometer", "limits", READ_SYSTEM, 15, NavGroup.ADMINISTRATION))
     register(NavItem("Roles", "person-badge", "roles", READ_SYSTEM, 10, NavGroup.ADMINISTRATION))
     register(NavItem("Admin", "gear", "admin:index", READ_SYSTEM, 90, NavGroup.ADMINISTRATION))
     register(NavItem("Profile", "person", "account", mine, 10, NavGroup.ACCOUNT))

@@ -5,14 +5,18 @@ from __future__ import annotations
 from django.urls import URLPattern, path
 
 from accounts.views import keys, passwords, profile, second_factor, sign_in, sso
+from accounts.views.limits import LimitsPage
 from accounts.views.roles import RolesPage
 from accounts.views.usage import UsagePage
+from accounts.views.users import UsersPage
 
 urlpatterns: list[URLPattern] = [
     path("keys", keys.KeysPage.as_view(), name="keys"),
     path("keys/<str:prefix>/rotate", keys.RotateKeyPage.as_view(), name="key-rotate"),
     path("keys/<str:prefix>/revoke", keys.RevokeKeyPage.as_view(), name="key-revoke"),
     path("roles", RolesPage.as_view(), name="roles"),
+    path("users", UsersPage.as_view(), name="users"),
+    path("limits", LimitsPage.as_view(), name="limits"),
     path("usage", UsagePage.as_view(), name="usage"),
     path("login/", sign_in.SignInPage.as_view(), name="login"),
     path("login/code/", sign_in.CodePage.as_view(), name="login-code"),

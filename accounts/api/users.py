@@ -35,7 +35,7 @@ class UsersView(APIView):
     def get(self, request: Request) -> Response:
         filters = read_filters(request, UserFilters)
         users = User.objects.visible_to(request.user).select_related("role")
-        return page_response(request, _filtered(users, filters), shape_user, ordering=["id"])
+        return page_response(request, filtered(users, filters), shape_user, ordering=["id"])
 
     @extend_schema(
         operation_id="create_user",
@@ -88,7 +88,8 @@ def shape_user(user: User) -> dict[str, Any]:
     }
 
 
-def _filtered(users: UserQuerySet, filters: dict[str, Any]) -> UserQuerySet:
+def filtered(users: UserQuerySet, filters: dict[str, Any]) -> UserQuerySet:
+    """Those for which all of `filters` hold."""
     if "role" in filters:
         users = users.filter(role__slug=filters["role"])
     if "is_active" in filters:

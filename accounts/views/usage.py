@@ -13,9 +13,9 @@ from rest_framework.exceptions import ValidationError
 
 from accounts.api.usage_filters import UsageRows, question_of
 from accounts.limit_report import report_limits
-from accounts.models import LimitPolicy
 from accounts.usage import UsageQuestion, UsageViewer, sum_usage, total_usage, users_with_usage
 from accounts.views.caller import caller
+from accounts.views.limits import words_of
 from llamagpu.http.errors import AppError, as_app_error
 from llamagpu.http.pages import PageView
 from llamagpu.http.permissions import SignedIn
@@ -106,13 +106,12 @@ def _limit_lines(limits: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Each limit in words, with what its bar shows."""
     lines = []
     for limit in limits:
-        words = str(LimitPolicy._meta.get_field(limit["limit"]).help_text)  # type: ignore[union-attr]
         taken = (limit["used"] or 0) + limit["reserved"]
         resets_at = (limit["resets_at"] or "")[:16].replace("T", " ")
         lines.append(
             {
                 **limit,
-                "title": words[:1].upper() + words[1:],
+                "title": words_of(limit["limit"]),
                 "taken": taken,
                 "high": limit["value"] * 8 // 10,
                 "resets_at": f"{resets_at} UTC" if resets_at else "",
