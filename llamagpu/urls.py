@@ -7,6 +7,7 @@ from llamagpu.http import error_views
 
 _api = [
     path("", include("inference.api.urls")),
+    path("", include("plugins_app.api.urls")),
     path("", include("accounts.api.urls")),
     path("", include("monitoring.api.urls")),
     path("", include("llamagpu.http.schema")),

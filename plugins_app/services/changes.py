@@ -33,8 +33,7 @@ def locked(plugin: Plugin) -> Plugin:
 
 def settle(row: Plugin) -> None:
     """Bring the state in line with files, approval, settings and wish."""
-    if row.problem.startswith(_OF_SETTINGS):
-        row.problem = ""
+    row.problem = files_problem(row)
     if row.is_enabled and not row.problem and (wrong := settings_problem(row)):
         row.problem = f"{_OF_SETTINGS}{wrong}"[:_MAX_PROBLEM]
     row.state = next_state(
@@ -43,6 +42,11 @@ def settle(row: Plugin) -> None:
         is_approved=row.is_approved,
         is_enabled=row.is_enabled,
     )
+
+
+def files_problem(row: Plugin) -> str:
+    """What is wrong with its files, or an empty text."""
+    return "" if row.problem.startswith(_OF_SETTINGS) else row.problem
 
 
 def settings_problem(row: Plugin) -> str:

@@ -17,7 +17,7 @@ from monitoring.audit_actions import AuditAction
 from monitoring.collectors.gpu import GpuReader
 from monitoring.configuration import current
 from plugins_app.dependencies import backends_present
-from plugins_app.discovery import find_candidates
+from plugins_app.discovery import Candidate, find_candidates
 from plugins_app.inspection import Findings, inspect
 from plugins_app.models import Plugin
 from plugins_app.sealed_settings import carry_over
@@ -51,8 +51,7 @@ def scan_plugins(*, actor: Any = None) -> ScanResult:
 
     A plugin whose files have changed waits for approval again, and runs nowhere meanwhile.
     """
-    config = settings.LLAMA
-    backends = backends_present(current().backend, has_nvidia=bool(_gpus.read()))
+    config, backends = settings.LLAMA, _backends()
     found = [
         inspect(candidate, backends)
         for candidate in find_candidates(config.plugin_paths, config.plugins_dir)
@@ -67,6 +66,17 @@ def scan_plugins(*, actor: Any = None) -> ScanResult:
     for slug, problem in result.rejected.items():
         logger.warning("the plugin '%s' cannot be used: %s", slug, problem)
     return result
+
+
+def take_up(candidate: Candidate, *, actor: Any) -> Plugin:
+    """The row of one plugin whose files have just come. Part of the caller's transaction."""
+    row = Plugin.objects.select_for_update().filter(slug=candidate.slug).first()
+    _take_up(row, inspect(candidate, _backends()), actor, ScanResult())
+    return Plugin.objects.get(slug=candidate.slug)
+
+
+def _backends() -> tuple[str, ...]:
+    return backends_present(current().backend, has_nvidia=bool(_gpus.read()))
 
 
 def _take_up(row: Plugin | None, findings: Findings, actor: Any, result: ScanResult) -> None:

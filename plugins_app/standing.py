@@ -1,0 +1,115 @@
+"""What the workers say of plugins: which run them, since which change, and how well."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from plugins_app.models import Plugin
+from plugins_app.runners.base import RunnerState
+from plugins_app.states import PluginState
+
+_POLL = 0.05
+_CLOSED_BREAKER = "closed"
+_TROUBLED = {RunnerState.FAILED, RunnerState.BACKING_OFF}
+
+Reports = Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerWord:
+    """One worker's word on one plugin. `isolation` names the walls that hold; memory in bytes."""
+
+    worker: str
+    state: str
+    error: str
+    version: str
+    generation: int
+    pid: int | None
+    memory: int | None
+    restarts: int
+    breaker: str
+    isolation: tuple[str, ...]
+
+    @property
+    def is_troubled(self) -> bool:
+        is_open = self.breaker not in ("", _CLOSED_BREAKER)
+        return bool(self.error) or is_open or self.state in _TROUBLED
+
+    def has_taken_up(self, row: Plugin) -> bool:
+        """The last change of the plugin has reached this worker, and it says how that went."""
+        is_settled = self.state == RunnerState.READY or self.is_troubled
+        return is_settled and self.generation >= row.generation
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """`state` is the row's, or active or degraded where workers have a word on a loaded plugin."""
+
+    state: PluginState
+    workers: tuple[WorkerWord, ...] = ()
+
+    @property
+    def error(self) -> str:
+        return next((word.error for word in self.workers if word.error), "")
+
+
+def standing_of(row: Plugin, reports: Reports) -> Standing:
+    words = tuple(
+        _word(worker, found[row.slug])
+        for worker, found in sorted(reports.items())
+        if row.slug in found
+    )
+    state = PluginState(row.state)
+    if state is PluginState.LOADED and words:
+        if any(word.is_troubled for word in words):
+            state = PluginState.DEGRADED
+        elif all(word.has_taken_up(row) for word in words):
+            state = PluginState.ACTIVE
+    return Standing(state, words)
+
+
+def await_taken_up(row: Plugin, *, patience: float) -> tuple[Standing, bool]:
+    """How it stands once every worker that knows it has taken up its last change, or `patience`
+    seconds are over; and whether that is so."""
+    deadline = time.monotonic() + patience
+    while True:
+        standing = standing_of(row, live_reports())
+        is_done = bool(standing.workers) and all(
+            word.has_taken_up(row) for word in standing.workers
+        )
+        if is_done or time.monotonic() >= deadline:
+            return standing, is_done
+        time.sleep(_POLL)
+
+
+def await_gone(row: Plugin, *, patience: float) -> bool:
+    """Whether no worker runs it any more; waits at most `patience` seconds for that."""
+    deadline = time.monotonic() + patience
+    while any(row.slug in found for found in live_reports().values()):
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(_POLL)
+    return True
+
+
+def live_reports() -> Reports:
+    """By worker and plugin; nothing where Redis does not answer: its own probe says so."""
+    return {}
+
+
+def _word(worker: str, report: Any) -> WorkerWord:
+    return WorkerWord(
+        worker=worker,
+        state=str(report.state),
+        error=report.error,
+        version=report.version,
+        generation=report.generation,
+        pid=report.pid,
+        memory=report.resident_bytes,
+        restarts=report.restarts,
+        breaker=str(report.breaker),
+        isolation=tuple(report.isolation),
+    )
