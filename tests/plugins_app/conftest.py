@@ -75,3 +75,30 @@ def shared_stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 def stage(shared_stage: Stage) -> Iterator[Stage]:
     yield shared_stage
     shared_stage.close(with_shared=False)
+
+
+@pytest.fixture
+def loud(write_plugin: WritePlugin, redis_client: Any, db: None) -> Any:
+    """A user plugin that was found and waits for approval."""
+    from plugins_app.models import Plugin
+    from plugins_app.services.scanning import scan_plugins
+
+    write_plugin(schema=SETTINGS)
+    scan_plugins()
+    return Plugin.objects.get(slug="loud")
+
+
+SETTINGS: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "suffix": {"type": "string", "default": "!", "maxLength": 5},
+        "token": {"type": "string", "writeOnly": True, "minLength": 4},
+    },
+}
+
+
+@pytest.fixture
+def approved(loud: Any) -> Any:
+    from plugins_app.services.approval import approve_plugin
+
+    return approve_plugin(actor=None, plugin=loud, sha256=loud.sha256)

@@ -1,0 +1,30 @@
+"""manage.py plugin list | show | scan | approve | load | unload | reload | enable | disable | order | …"""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from llamagpu.http.errors import AppError
+from plugins_app.management.plugin_verbs import configuration, lifecycle, reading
+
+#: Each adds verbs of one family.
+FAMILIES = (reading, lifecycle, configuration)
+
+
+class Command(BaseCommand):
+    help = "Find, approve, load, set and order plugins."
+    requires_system_checks = ()
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+        for family in FAMILIES:
+            family.add_to(verbs)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            options["handler"](self.stdout, options)
+        except AppError as error:
+            raise CommandError(error.message) from error
