@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from llamagpu.lib.sealing import UnsealError
 from plugins_app.base import Hook
@@ -37,7 +39,12 @@ def wanted_specs() -> tuple[PluginSpec, ...]:
 
 def spec_of(row: Plugin) -> PluginSpec:
     """What a runner is asked to run. Raises UnsealError and SettingsError."""
-    settings = open_settings(row.settings_schema, row.config)
+    opened = open_settings(row.settings_schema, row.config)
+    return spec_with(row, effective_settings(row.settings_schema, opened))
+
+
+def spec_with(row: Plugin, settings: Mapping[str, Any]) -> PluginSpec:
+    """The same with other settings, which are checked already."""
     return PluginSpec(
         slug=row.slug,
         version=row.version,
@@ -45,7 +52,7 @@ def spec_of(row: Plugin) -> PluginSpec:
         path=Path(row.path),
         sha256=row.sha256 if row.is_core else row.approved_sha256,
         hooks=tuple(Hook(name) for name in row.metadata.get("hooks", ())),
-        config=effective_settings(row.settings_schema, settings),
+        config=settings,
         order=row.order,
         policy=FailurePolicy(row.policy),
         models=tuple(row.for_models),

@@ -13,6 +13,7 @@ from plugins_app.api.views import (
     PluginReloadView,
     PluginScanView,
     PluginsView,
+    PluginTryView,
     PluginUnloadView,
     PluginView,
 )
@@ -27,6 +28,7 @@ urlpatterns = [
     path("plugins/<str:slug>/load", PluginLoadView.as_view(), name="plugin-load"),
     path("plugins/<str:slug>/reload", PluginReloadView.as_view(), name="plugin-reload"),
     path("plugins/<str:slug>/unload", PluginUnloadView.as_view(), name="plugin-unload"),
+    path("plugins/<str:slug>/try", PluginTryView.as_view(), name="plugin-try"),
     path("plugins/<str:slug>/config", PluginConfigView.as_view(), name="plugin-config"),
     path(
         "plugins/<str:slug>/config/history",

@@ -13,13 +13,14 @@ from llamagpu.http.errors import AppError
 from llamagpu.http.filters import read_filters
 from llamagpu.http.permissions import READ_PLUGINS, WRITE_PLUGINS
 from llamagpu.lib.error_codes import ErrorCode
-from plugins_app.api.answer_schemas import PLUGIN, PLUGINS, SCANNED, UNDER_WAY, WHOLE_PLUGIN
+from plugins_app.api.answer_schemas import PLUGIN, PLUGINS, SCANNED, TRIED, UNDER_WAY, WHOLE_PLUGIN
 from plugins_app.api.operation import PluginOperationView
 from plugins_app.api.serializers import (
     ApprovalSerializer,
     ChangePluginSerializer,
     OrderSerializer,
     PluginFilters,
+    TrySerializer,
 )
 from plugins_app.description import describe, describe_plugins
 from plugins_app.models import Plugin
@@ -28,6 +29,7 @@ from plugins_app.services.approval import approve_plugin
 from plugins_app.services.arrangement import change_plugin, order_plugins
 from plugins_app.services.lifecycle import disable_plugin, enable_plugin, reload_plugin
 from plugins_app.services.scanning import scan_plugins
+from plugins_app.services.trial import try_plugin
 from plugins_app.services.uploads import delete_plugin
 from plugins_app.standing import Standing, await_gone, await_taken_up
 from plugins_app.states import PluginState
@@ -168,6 +170,20 @@ class PluginUnloadView(PluginOperationView):
         is_gone = await_gone(row, patience=PATIENCE)
         (plugin,) = describe_plugins([row], with_settings=True)
         return Response({"success": True, "plugin": plugin}, status=200 if is_gone else 202)
+
+
+class PluginTryView(PluginOperationView):
+    """POST /api/plugins/{id}/try: a call on a sample, in a process that is made for it."""
+
+    access = WRITE_PLUGINS
+
+    @extend_schema(operation_id="try_plugin", request=TrySerializer, responses=TRIED)
+    def post(self, request: Request, slug: str) -> Response:
+        row = find_plugin(request, slug)
+        body = TrySerializer(data=request.data)
+        body.is_valid(raise_exception=True)
+        trial = try_plugin(actor=request.user, plugin=row, **body.validated_data)
+        return Response({"success": True, **asdict(trial)})
 
 
 def find_plugin(request: Request, slug: str) -> Plugin:

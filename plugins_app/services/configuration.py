@@ -33,12 +33,8 @@ def configure_plugin(*, actor: Any, plugin: Plugin, config: Any) -> Plugin:
     """
     row = locked(plugin)
     schema = row.settings_schema
-    hidden = secret_names(schema)
-    kept = _secrets_of(row, hidden)
-    given = config
-    if isinstance(config, dict):
-        given = {name: value for name, value in config.items() if not _is_left(name, value, hidden)}
-        given |= {name: value for name, value in kept.items() if name not in given}
+    kept = _secrets_of(row)
+    given = _with_secrets(row, config, kept)
     _check(row, given)
     unchanged = [name for name in kept if given[name] == kept[name]]
     sealed = seal_settings(schema, given) | {name: row.config[name] for name in unchanged}
@@ -69,14 +65,28 @@ def roll_back_settings(*, actor: Any, plugin: Plugin, number: int) -> Plugin:
     return _set(row, sealed, actor, AuditAction.PLUGIN_ROLLED_BACK, {"number": number})
 
 
-def _is_left(name: Any, value: Any, hidden: tuple[str, ...]) -> bool:
-    return value is None and name in hidden
+def trial_settings(row: Plugin, config: Any = None) -> dict[str, Any]:
+    """As the plugin would read these, or its own; nothing is kept. Raises AppError INVALID_INPUT."""
+    kept = _secrets_of(row)
+    own = {name: value for name, value in row.config.items() if name not in kept}
+    return _check(row, _with_secrets(row, own if config is None else config, kept))
 
 
-def _secrets_of(row: Plugin, hidden: tuple[str, ...]) -> dict[str, str]:
+def _with_secrets(row: Plugin, config: Any, kept: Mapping[str, str]) -> Any:
+    """With those of before in place of secrets that are left out or null."""
+    if not isinstance(config, dict):
+        return config
+    hidden = secret_names(row.settings_schema)
+    given = {
+        name: value for name, value in config.items() if value is not None or name not in hidden
+    }
+    return {**kept, **given}
+
+
+def _secrets_of(row: Plugin) -> dict[str, str]:
     """Those that can still be opened."""
     opened: dict[str, str] = {}
-    for name in hidden:
+    for name in secret_names(row.settings_schema):
         if name in row.config:
             try:
                 opened |= open_settings(row.settings_schema, {name: row.config[name]})
@@ -85,9 +95,10 @@ def _secrets_of(row: Plugin, hidden: tuple[str, ...]) -> dict[str, str]:
     return opened
 
 
-def _check(row: Plugin, config: Any) -> None:
+def _check(row: Plugin, config: Any) -> dict[str, Any]:
+    """The settings as the plugin reads them."""
     try:
-        effective_settings(row.settings_schema, config)
+        return effective_settings(row.settings_schema, config)
     except SettingsError as error:
         problems = [{"field": field, "message": rule} for field, rule in error.problems]
         raise AppError(ErrorCode.INVALID_INPUT, f"{error}.", details=problems) from error

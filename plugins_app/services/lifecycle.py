@@ -70,6 +70,13 @@ def reload_plugin(*, actor: Any, plugin: Plugin) -> Plugin:
 
 def check_runnable(row: Plugin) -> None:
     """Raises AppError as `enable_plugin` does."""
+    check_loadable(row)
+    if wrong := settings_problem(row):
+        raise AppError(ErrorCode.INVALID_INPUT, f"{wrong}. Set it before loading '{row.slug}'.")
+
+
+def check_loadable(row: Plugin) -> None:
+    """Raises AppError CONFLICT where its files may not run."""
     if wrong := files_problem(row):
         raise AppError(ErrorCode.CONFLICT, f"'{row.slug}' cannot be loaded: {wrong}")
     if not row.is_approved:
@@ -78,5 +85,3 @@ def check_runnable(row: Plugin) -> None:
             f"'{row.slug}' waits for approval: read its files, then approve sha256 {row.sha256}.",
             details={"sha256": row.sha256},
         )
-    if wrong := settings_problem(row):
-        raise AppError(ErrorCode.INVALID_INPUT, f"{wrong}. Set it before loading '{row.slug}'.")

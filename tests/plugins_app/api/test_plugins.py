@@ -125,6 +125,7 @@ WRITES = [
     ("POST", "/loud/approve", {"sha256": "0" * 64}),
     ("POST", "/loud/load", None),
     ("POST", "/loud/reload", None),
+    ("POST", "/loud/try", {"text": "hi"}),
     ("POST", "/loud/unload", None),
     ("DELETE", "/loud/unload", None),
     ("GET", "/loud/config", None),
