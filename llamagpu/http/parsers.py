@@ -12,6 +12,10 @@ from rest_framework.parsers import BaseParser
 MAX_DEPTH = 64
 
 
+class _TwiceError(ValueError):
+    """A key stands twice in one object."""
+
+
 class StrictJSONParser(BaseParser):
     """Accepts what the JSON standard allows, plus NaN and infinities, which the fields refuse by name.
 
@@ -40,8 +44,12 @@ def read_json(text: bytes, noun: str) -> Any:
         raise ParseError(
             f"The {noun} is not valid JSON: {error.msg} (line {error.lineno}, column {error.colno})."
         ) from error
-    except (ValueError, RecursionError) as error:
+    except RecursionError as error:
+        raise ParseError(f"The {noun} is nested deeper than {MAX_DEPTH} levels.") from error
+    except _TwiceError as error:
         raise ParseError(f"The {noun} is not valid JSON: {error}") from error
+    except ValueError as error:
+        raise ParseError(f"The {noun} holds a number of too many digits.") from error
     if _depth(value) > MAX_DEPTH:
         raise ParseError(f"The {noun} is nested deeper than {MAX_DEPTH} levels.")
     return value
@@ -51,7 +59,7 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:
-            raise ValueError(f"the key {key!r} stands twice in one object")
+            raise _TwiceError(f"the key {key!r} stands twice in one object")
         found[key] = value
     return found
 

@@ -24,6 +24,8 @@ def talk(stack: Stack, *arguments: str) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # Programs in the background of a shell ignore it, and so do theirs.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
 
 
@@ -45,7 +47,7 @@ def test_a_conversation_remembers_until_it_is_cleared(stack: Stack) -> None:
     process = talk(stack, "--system", "Answer in one sentence.", *GREEDY)
     said, errors = process.communicate(lines, timeout=120)
     assert (process.returncode, errors) == (0, "")
-    _, first, unknown, second, third, _ = said.split(">>> ")
+    _, first, unknown, second, _, third, _ = said.split(">>> ")
     assert "Paris" in first
     assert unknown.startswith("/clear forgets")
     assert second != third

@@ -173,6 +173,25 @@ def test_a_body_that_is_no_clean_object_is_refused_at_every_door(
     )  # a bound on what one body may cost, far from what it does
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("100,000 lists", "The body is nested deeper than 64 levels."),
+        ("a thousand levels", "The body is nested deeper than 64 levels."),
+        ("a million digits", "The body holds a number of too many digits."),
+        (
+            "two of one name",
+            "The body is not valid JSON: the key 'model' stands twice in one object",
+        ),
+        ("not UTF-8", "The body is not valid UTF-8 (byte 10)."),
+    ],
+)
+def test_what_is_wrong_with_a_body_is_said_plainly(
+    caller: Caller, model: Any, name: str, said: str
+) -> None:
+    assert caller.post(INFER, BODIES[name]).json()["error"]["message"] == said
+
+
 WORDS = ["\ud800", "x" * 900_000, "\u0000", "\U0001f999", "\u202e", "<script>"]
 
 
