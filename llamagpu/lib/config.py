@@ -78,6 +78,7 @@ class LlamaConfig:
     max_user_sockets: int
     max_key_sockets: int
     limits_without_redis: str
+    plugin_walls: str
     metrics_interval: int
     history_second_hours: int
     history_minute_days: int

@@ -42,6 +42,7 @@ class SettingField:
 
 LIVE, RESTART = Applies.LIVE, Applies.RESTART
 MODELS, REQUESTS, LIMITS, LOGS = "Models", "Requests", "Limits for everybody", "Logs and audit"
+PLUGINS = "Plugins"
 METRICS = "Metrics and history"
 
 _BACKENDS = ("auto", "cuda", "rocm", "cpu")
@@ -148,6 +149,8 @@ SETTING_FIELDS: tuple[SettingField, ...] = (
                  "live sockets of one key in one web process"),
     SettingField("limits_without_redis", "LLAMA_LIMITS_WITHOUT_REDIS", Choice("open", ("open", "closed")),
                  LIVE, LIMITS, "whether inference is served while Redis cannot count"),
+    SettingField("plugin_walls", "LLAMA_PLUGIN_WALLS", Choice("required", ("required", "preferred")),
+                 LIVE, PLUGINS, "whether a plugin starts that cannot be kept from files or network here"),
     SettingField("metrics_interval", "LLAMA_METRICS_INTERVAL", Whole(1, 1, 60), LIVE, METRICS,
                  "seconds between two readings of a machine"),
     SettingField("history_second_hours", "LLAMA_HISTORY_SECOND_HOURS", Whole(1, 1, 168), LIVE, METRICS,
