@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+
+import redis
 
 from plugins_app.models import Plugin
+from plugins_app.presence import PluginReport, Reports, read_reports
 from plugins_app.runners.base import RunnerState
 from plugins_app.states import PluginState
 
@@ -15,7 +17,7 @@ _POLL = 0.05
 _CLOSED_BREAKER = "closed"
 _TROUBLED = {RunnerState.FAILED, RunnerState.BACKING_OFF}
 
-Reports = Mapping[str, Mapping[str, Any]]
+ReportsByWorker = Mapping[str, Reports]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,7 @@ class Standing:
         return next((word.error for word in self.workers if word.error), "")
 
 
-def standing_of(row: Plugin, reports: Reports) -> Standing:
+def standing_of(row: Plugin, reports: ReportsByWorker) -> Standing:
     words = tuple(
         _word(worker, found[row.slug])
         for worker, found in sorted(reports.items())
@@ -95,18 +97,22 @@ def await_gone(row: Plugin, *, patience: float) -> bool:
     return True
 
 
-def live_reports() -> Reports:
+def live_reports() -> ReportsByWorker:
     """By worker and plugin; nothing where Redis does not answer: its own probe says so."""
-    return {}
+    try:
+        return read_reports()
+    except redis.RedisError:
+        return {}
 
 
-def _word(worker: str, report: Any) -> WorkerWord:
+def _word(worker: str, report: PluginReport) -> WorkerWord:
     return WorkerWord(
         worker=worker,
         state=str(report.state),
         error=report.error,
         version=report.version,
-        generation=report.generation,
+        # One that could not be loaded was taken up, too: its error says so.
+        generation=max(report.generation, report.tried_generation),
         pid=report.pid,
         memory=report.resident_bytes,
         restarts=report.restarts,
