@@ -2,7 +2,7 @@
 
 `python -m tests.fakes N` serves the socket number N. Prompts: `say a b c` answers word by word,
 `die` ends the process, `die once FILE` only the first time, `hang` never answers,
-`read` does not even begin to,
+`read` does not even begin to, `show stop messages` says what it was given for these names,
 `third` answers the third attempt only, `fail` fails.
 Inputs are embedded, see `embed`.
 A model whose path ends in `broken` does not load, one that ends in `slow` loads without an end.
@@ -36,6 +36,7 @@ from inference.protocol import (
     Stats,
     Submit,
     Timings,
+    TokenLogprob,
     Usage,
 )
 from llamagpu.lib.error_codes import ErrorCode
@@ -89,7 +90,7 @@ class FakeEngine:
         if command.prompt.inputs:
             self.embed(command)
             return
-        words = (command.prompt.text or "").split()
+        words = _words_of(command)
         self.send(Started(command.request_id, len(words), 0.0))
         match words:
             case ["die", "once", path]:
@@ -102,13 +103,13 @@ class FakeEngine:
                 os._exit(9)
             case ["third"] if command.request_id.endswith(".3"):
                 self.say(command, ["alive"])
-            case ["third"]:
-                self.hanging.add(command.request_id)
             case ["hang", *_]:
                 self.send(Delta(command.request_id, "wait ", 1))
                 self.hanging.add(command.request_id)
-            case ["read", *_]:  # the prompt, without an end
+            case ["third"] | ["read", *_]:  # the prompt, without an end
                 self.hanging.add(command.request_id)
+            case ["show", *names]:
+                self.say(command, [repr(_given(command, name)) for name in names])
             case ["fail", *_]:
                 self.send(Failed(command.request_id, ErrorCode.INFERENCE_FAILED, "as asked"))
             case _:
@@ -134,11 +135,15 @@ class FakeEngine:
     def say(self, command: Submit, words: list[str]) -> None:
         """All of the `n` answers say the same, word by word in turn."""
         n = command.params.n
+        told = tuple(TokenLogprob(f"{word} ", -0.5) for word in words)
+        if command.params.logprobs is None:
+            told = ()
         for number, word in enumerate(words):
             for index in range(n):
-                self.send(Delta(command.request_id, f"{word} ", number + 1, index=index))
+                own = told[number : number + 1]
+                self.send(Delta(command.request_id, f"{word} ", number + 1, own, index))
         text = "".join(f"{word} " for word in words)
-        choices = tuple(Choice(index, text, FinishReason.STOP) for index in range(n))
+        choices = tuple(Choice(index, text, FinishReason.STOP, told or None) for index in range(n))
         self.send(
             Finished(
                 command.request_id,
@@ -146,9 +151,21 @@ class FakeEngine:
                 FinishReason.STOP,
                 Usage(2, len(words) * n),
                 Timings(0.0, 0.01, 0.02),
+                logprobs=told or None,
                 choices=choices if n > 1 else (),
+                prompt_logprobs=None if command.params.prompt_logprobs is None else (None,),
             )
         )
+
+
+def _words_of(command: Submit) -> list[str]:
+    messages = command.prompt.messages
+    return (messages[-1].content if messages else command.prompt.text or "").split()
+
+
+def _given(command: Submit, name: str) -> object:
+    holder = command.params if hasattr(command.params, name) else command.prompt
+    return getattr(holder, name)
 
 
 if __name__ == "__main__":

@@ -70,16 +70,22 @@ async def _sse_events(
     yield f"retry: {_RETRY_HINT_MS}\n\n"
     position, sent_at = -1, time.monotonic()
     async for item in items:
-        if item is None:
-            if time.monotonic() - sent_at >= _HEARTBEAT_AFTER:
+        if item is not None:
+            place, event = item
+            if isinstance(event, TokenEvent):
+                position = event.position
+            if not _is_empty(event):
                 sent_at = time.monotonic()
-                yield ": heartbeat\n\n"
-            continue
-        place, event = item
-        if isinstance(event, TokenEvent):
-            position = event.position
-        sent_at = time.monotonic()
-        yield _sse_frame(request, place, event, position)
+                yield _sse_frame(request, place, event, position)
+                continue
+        if time.monotonic() - sent_at >= _HEARTBEAT_AFTER:
+            sent_at = time.monotonic()
+            yield ": heartbeat\n\n"
+
+
+def _is_empty(event: StreamEvent) -> bool:
+    """Whether it only counts tokens whose text a plugin holds back."""
+    return isinstance(event, TokenEvent) and not event.text and not event.logprobs
 
 
 def _sse_frame(request: HttpRequest, place: Position, event: StreamEvent, position: int) -> str:
@@ -128,7 +134,7 @@ def _whole_answer(request: HttpRequest, job_id: str, done: DoneEvent) -> HttpRes
         "processing_time": elapsed,
         "queue_time": done.timings.queue_time,
         "usage": usage_fields(done.usage),
-        "plugins": list(done.plugins),
+        "plugins": list(dict.fromkeys(done.plugins)),
     }
     overhead = max(0.0, elapsed - done.timings.engine_time)
     OVERHEAD.observe(overhead, door="api")

@@ -12,7 +12,8 @@ from inference.engine.grammar_limits import check_text
 from inference.protocol import SamplingParams
 from llamagpu.lib.error_codes import ErrorCode
 
-MAX_STOP_STRINGS = 8
+# The eight of a caller, and as many that adapters of the model add.
+MAX_STOP_STRINGS = 16
 MAX_STOP_CHARS = 1024
 MAX_LOGPROBS = 20
 MAX_BIASES = 1024

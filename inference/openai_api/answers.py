@@ -82,14 +82,12 @@ async def _frames(
     try:
         async with aclosing(_with_first(first, items)) as rest:
             async for item in rest:
-                if item is None:
-                    if time.monotonic() - sent_at >= _HEARTBEAT_AFTER:
-                        sent_at = time.monotonic()
-                        yield ": ping\n\n"
-                    continue
-                sent_at = time.monotonic()
-                for frame in writer.frames_of(*item):
+                for frame in () if item is None else writer.frames_of(*item):
+                    sent_at = time.monotonic()
                     yield frame
+                if time.monotonic() - sent_at >= _HEARTBEAT_AFTER:
+                    sent_at = time.monotonic()
+                    yield ": ping\n\n"
     except AppError as error:
         for frame in writer.break_off(error):
             yield frame

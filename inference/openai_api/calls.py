@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from rest_framework.request import Request
 
@@ -73,7 +73,7 @@ def read_response(request: Request, *, may_store: bool = False) -> tuple[Call, R
         temperature=fields["temperature"],
         top_p=fields["top_p"],
         grammar=use.grammar or grammar_of(body.response_format),
-        given=given_in(request.data),
+        given=given_in(cast("dict[str, Any]", request.data)),
     )
     prompt = Prompt(messages=body.messages_after(_earlier(request, fields)), tools=use.tools)
     limit = fields["max_output_tokens"]

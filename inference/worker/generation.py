@@ -11,7 +11,7 @@ import queue
 import threading
 import time
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from django.utils import timezone
 
@@ -26,24 +26,23 @@ from inference.protocol import (
     Started,
     StreamEvent,
     Submit,
-    TokenEvent,
     Usage,
 )
 from inference.services.attempts import JobStart
-from inference.services.cancellation import CANCELLED
-from inference.services.settlement import Course, settlement_of
+from inference.services.settlement import settlement_of
 from inference.worker.engine_pool import EnginePool
 from inference.worker.engine_process import EngineDiedError, EngineLoadError, Ticket
-from inference.worker.job_meter import JobMeter
+from inference.worker.job_run import JobRun
 from inference.worker.leases import Claim, Leases
-from inference.worker.plugin_stages import read_answer, read_prompt
+from inference.worker.plugin_prompts import ReadRequest
+from inference.worker.plugin_stages import PluginStages
 from inference.worker.publisher import Entry, Publisher
 from inference.worker.recorder import Ending, Recorder
 from inference.worker.remote.engine import Engine
 from llamagpu.lib.error_codes import ErrorCode
 from llamagpu.lib.redis_client import SyncRedis
-from plugins_app.base import PluginRefusal
-from plugins_app.pipeline import Pipeline
+from plugins_app.observers import Observers
+from plugins_app.pipeline import PluginSource, PluginStopError
 
 logger = logging.getLogger(__name__)
 
@@ -55,28 +54,6 @@ _STREAM_SLACK = 900
 _HANG_GRACE = 4.0
 
 
-@dataclass(slots=True)
-class _Run:
-    """A job that runs here. `is_lost` says that another worker has it now.
-
-    `usage` is what its present attempt has computed, as far as the engine has said, `num_tokens` the
-    part of each of its answers, and `course` how it came to it.
-    """
-
-    job: GenerationJob
-    usage: Usage = field(default_factory=Usage)
-    num_tokens: dict[int, int] = field(default_factory=dict)
-    course: Course = field(default_factory=Course)
-    engine: Engine | None = None
-    meter: JobMeter = field(init=False)
-    cancelled: threading.Event = field(default_factory=threading.Event)
-    why_cancelled: str = CANCELLED
-    is_lost: bool = False
-
-    def __post_init__(self) -> None:
-        self.meter = JobMeter(self.job)
-
-
 class JobRunner:
     """Runs jobs side by side, each in the thread that calls `run`."""
 
@@ -86,17 +63,18 @@ class JobRunner:
         worker: str,
         instance: str,
         engines: EnginePool,
-        pipeline: Pipeline,
+        plugins: PluginSource,
     ) -> None:
         self._worker = worker
         self._engines = engines
-        self._pipeline = pipeline
-        self._runs: dict[str, _Run] = {}
+        self._plugins = plugins
+        self._runs: dict[str, JobRun] = {}
         self._lock = threading.Lock()
         self._is_draining = False
         self._last_attempts = threading.Lock()
         self._publisher = Publisher(client, self._on_fenced)
         self._recorder = Recorder()
+        self._observers = Observers(plugins)
         self._leases = Leases(client, worker, instance, self._on_cancel, self._on_lost)
 
     @property
@@ -111,6 +89,7 @@ class JobRunner:
         """Write what is left to be written."""
         self._recorder.close(timeout)
         self._publisher.close(timeout)
+        self._observers.close(timeout)
         self._leases.close()
 
     def run(self, job: GenerationJob) -> None:
@@ -128,7 +107,7 @@ class JobRunner:
             logger.info("job %s: message ignored, the job is %s", job.job_id, claim)
             return False
         with self._lock:
-            self._runs[job.job_id] = _Run(job)
+            self._runs[job.job_id] = JobRun(job, PluginStages((), job))
         return True
 
     def finish(self, job_id: str) -> None:
@@ -140,7 +119,9 @@ class JobRunner:
             self.give_back(job_id)
             return
         try:
-            self._run_claimed(run)
+            with self._plugins.lease() as links:
+                run.stages = PluginStages(links, run.job)
+                self._run_claimed(run)
         except Exception:  # nothing may escape into Celery: the caller waits for an end
             logger.exception("job %s: unforeseen failure", job_id)
             self._fail(run, ErrorCode.INTERNAL_ERROR, "The worker met an unexpected condition.")
@@ -156,7 +137,7 @@ class JobRunner:
 
     # -------------------------------------------------------------- one job
 
-    def _run_claimed(self, run: _Run) -> None:
+    def _run_claimed(self, run: JobRun) -> None:
         while True:
             is_last = run.job.attempt >= MAX_ATTEMPTS
             try:
@@ -177,11 +158,9 @@ class JobRunner:
                 logger.warning("job %s: the engine died, beginning again", run.job.job_id)
                 run.job = replace(run.job, attempt=run.job.attempt + 1)
 
-    def _attempt(self, run: _Run) -> None:
+    def _attempt(self, run: JobRun) -> None:
         job = run.job
-        run.usage, run.num_tokens = Usage(), {}
-        run.meter.begin_attempt()
-        run.course = Course(load_time=run.course.load_time)
+        run.begin_attempt()
         remaining = job.deadline_unix - time.time()
         if remaining <= 0:
             self._fail(run, ErrorCode.DEADLINE_EXCEEDED, "The time limit passed in the queue.")
@@ -190,23 +169,12 @@ class JobRunner:
         if job.attempt > 1:
             self._publish(run, RestartEvent(job.attempt))
         try:
-            prompt, plugins = read_prompt(self._pipeline, job)
-            run.course = replace(run.course, plugins_before=tuple(plugins))
-            engine = self._find_engine(run, remaining)
-        except PluginRefusal as refusal:
-            self._fail(run, ErrorCode.INVALID_INPUT, str(refusal))
+            request, engine = self._prepare(run, remaining)
+        except PluginStopError as stop:
+            self._fail(run, stop.code, str(stop))
             return
         except EngineLoadError as error:
-            if self._is_draining:
-                raise EngineDiedError(job.model) from error
-            if run.cancelled.is_set():
-                self._fail(run, ErrorCode.CANCELLED, run.why_cancelled)
-                return
-            if time.time() >= job.deadline_unix:
-                message = "The model was not ready within the time limit."
-                self._fail(run, ErrorCode.DEADLINE_EXCEEDED, message)
-                return
-            self._fail(run, error.code, str(error))
+            self._fail_to_load(run, error)
             return
         if run.cancelled.is_set():
             self._fail(run, ErrorCode.CANCELLED, run.why_cancelled)
@@ -214,9 +182,9 @@ class JobRunner:
         submitted = time.time()
         ticket = engine.submit(
             Submit(
-                request_id=f"{job.job_id}.{job.attempt}",
-                prompt=prompt,
-                params=job.params,
+                request_id=run.engine_request_id,
+                prompt=request.prompt,
+                params=request.params,
                 timeout=max(0.001, job.deadline_unix - submitted),
                 tenant=job.tenant,
                 priority=job.priority,
@@ -226,7 +194,29 @@ class JobRunner:
             engine.cancel(ticket.request_id)
         self._follow(run, ticket, submitted)
 
-    def _find_engine(self, run: _Run, timeout: float) -> Engine:
+    def _prepare(self, run: JobRun, timeout: float) -> tuple[ReadRequest, Engine]:
+        """Stage 4, and the engine: it goes first only where a plugin asks how the model runs.
+
+        Raises PluginStopError and EngineLoadError.
+        """
+        engine = self._find_engine(run, timeout) if run.stages.needs_engine else None
+        request = run.stages.read_request(engine.info if engine else None)
+        run.course = replace(run.course, plugins_before=request.acted)
+        return request, engine or self._find_engine(run, timeout)
+
+    def _fail_to_load(self, run: JobRun, error: EngineLoadError) -> None:
+        """Raises EngineDiedError where the next worker shall load it."""
+        if self._is_draining:
+            raise EngineDiedError(run.job.model) from error
+        if run.cancelled.is_set():
+            self._fail(run, ErrorCode.CANCELLED, run.why_cancelled)
+        elif time.time() >= run.job.deadline_unix:
+            message = "The model was not ready within the time limit."
+            self._fail(run, ErrorCode.DEADLINE_EXCEEDED, message)
+        else:
+            self._fail(run, error.code, str(error))
+
+    def _find_engine(self, run: JobRun, timeout: float) -> Engine:
         """Wait for a loaded engine. Raises EngineLoadError."""
         began = time.monotonic()
         try:
@@ -239,39 +229,22 @@ class JobRunner:
         run.engine = engine
         return engine
 
-    def _follow(self, run: _Run, ticket: Ticket, submitted: float) -> None:
+    def _follow(self, run: JobRun, ticket: Ticket, submitted: float) -> None:
         """Relay the engine's events until the terminal one."""
         waited = submitted - run.job.created_unix
         while True:
-            timeout = run.job.deadline_unix - time.time() + _HANG_GRACE
-            try:
-                event = ticket.next_event(max(0.1, timeout))
-            except queue.Empty:
-                self._fail(run, ErrorCode.DEADLINE_EXCEEDED, "The engine gave no sign in time.")
-                return
+            event = self._next_event(run, ticket)
             match event:
                 case Started():
-                    run.usage = Usage(event.prompt_tokens)
-                    run.meter.note_prompt(event.prompt_tokens)
-                    wait = event.queue_time
-                    run.course = replace(run.course, queue_time=waited + wait, engine_wait=wait)
+                    run.note_started(event, waited)
                 case Delta():
-                    if not run.num_tokens:
-                        run.course = replace(run.course, ttft=max(0.0, time.time() - submitted))
-                    before = run.num_tokens.get(event.index, 0)
-                    run.meter.note_tokens(event.index, event.num_tokens - before)
-                    run.num_tokens[event.index] = event.num_tokens
-                    total = sum(run.num_tokens.values())
-                    run.usage = replace(run.usage, completion_tokens=total)
-                    position = event.num_tokens - 1
-                    self._publish(
-                        run, TokenEvent(event.text, position, event.logprobs, event.index)
-                    )
+                    run.note_delta(event, submitted)
+                    self._pass_on(run, event)
                 case Finished():
                     run.meter.end_attempt(event.usage)
                     self._succeed(run, event, waited)
                     return
-                case Failed(code=ErrorCode.NO_WORKER):
+                case Failed(code=ErrorCode.NO_WORKER) if run.stopped is None:
                     # It shuts down, with this request or without having begun it.
                     raise EngineDiedError(run.job.model)
                 case Failed():
@@ -281,17 +254,47 @@ class JobRunner:
                     message = run.why_cancelled if is_asked_for else event.message
                     self._fail(run, event.code, message)
                     return
+                case None:
+                    return
+
+    def _next_event(
+        self, run: JobRun, ticket: Ticket
+    ) -> Started | Delta | Finished | Failed | None:
+        """None where none will come and the job has been failed. Raises EngineDiedError."""
+        timeout = run.job.deadline_unix - time.time() + _HANG_GRACE
+        try:
+            return ticket.next_event(max(0.1, timeout))
+        except queue.Empty:
+            self._fail(run, ErrorCode.DEADLINE_EXCEEDED, "The engine gave no sign in time.")
+        except EngineDiedError:
+            if run.stopped is None:
+                raise
+            self._fail(run, ErrorCode.INFERENCE_FAILED, EngineDiedError.summary)
+        return None
+
+    def _pass_on(self, run: JobRun, delta: Delta) -> None:
+        """Publish what plugins leave of a piece. Once one has ended the request only its end counts."""
+        if run.stopped is not None:
+            return
+        try:
+            self._publish(run, run.stages.pass_on(delta))
+        except PluginStopError as stop:
+            run.stop(stop)
 
     # -------------------------------------------------------------- ends
 
-    def _succeed(self, run: _Run, event: Finished, waited: float) -> None:
+    def _succeed(self, run: JobRun, event: Finished, waited: float) -> None:
         job = run.job
         run.usage = event.usage
         try:
-            text, choices, acted = read_answer(self._pipeline, job, event)
-        except PluginRefusal as refusal:
-            self._fail(run, ErrorCode.INFERENCE_FAILED, str(refusal))
+            if run.stopped is not None:
+                raise run.stopped
+            answer = run.stages.read_answer(event)
+        except PluginStopError as stop:
+            self._fail(run, stop.code, str(stop))
             return
+        for token in answer.tokens:
+            self._publish(run, token)
         timings = replace(
             event.timings,
             queue_time=event.timings.queue_time + waited,
@@ -300,26 +303,32 @@ class JobRunner:
         )
         backend = run.engine.info.backend if run.engine and run.engine.info else ""
         done = DoneEvent(
-            text=text,
+            text=answer.text,
             finish_reason=event.finish_reason,
             usage=event.usage,
             timings=timings,
             model=job.model,
             backend=backend,
-            plugins=(*run.course.plugins_before, *acted),
-            logprobs=event.logprobs,
-            choices=choices,
-            plugins_after=tuple(acted),
-            prompt_logprobs=event.prompt_logprobs,
+            plugins=(*run.course.plugins_before, *run.stages.after),
+            logprobs=answer.logprobs,
+            choices=answer.choices,
+            plugins_after=run.stages.after,
+            prompt_logprobs=answer.prompt_logprobs,
             embeddings=event.embeddings,
         )
         self._end(run, done)
 
-    def _fail(self, run: _Run, code: ErrorCode, message: str) -> None:
-        """The caller is billed for what the attempt has computed, however it went."""
+    def _fail(self, run: JobRun, code: ErrorCode, message: str) -> None:
+        """The caller is billed for what the attempt has computed, however it went.
+
+        A plugin that had ended the request goes before what came of that.
+        """
+        if run.stopped is not None:
+            code, message = run.stopped.code, str(run.stopped)
+        run.course = replace(run.course, plugins_after=run.stages.after)
         self._end(run, ErrorEvent(code, message, run.usage))
 
-    def _end(self, run: _Run, event: DoneEvent | ErrorEvent) -> None:
+    def _end(self, run: JobRun, event: DoneEvent | ErrorEvent) -> None:
         """Settle the row, then tell the reader, then free the lease."""
         if run.is_lost:
             return
@@ -327,11 +336,13 @@ class JobRunner:
         def tell() -> None:
             self._publish(run, event)
             self._leases.release(run.job.job_id)
+            if run.stages.has_observers:
+                self._observers.tell(run.stages.observation(event, settlement.course or run.course))
 
         settlement = settlement_of(run.job.job_id, run.job.attempt, event, run.course)
         self._recorder.ended(Ending(settlement, tell))
 
-    def _publish(self, run: _Run, event: StreamEvent) -> None:
+    def _publish(self, run: JobRun, event: StreamEvent) -> None:
         job = run.job
         lifetime = int(max(0.0, job.deadline_unix - time.time())) + _STREAM_SLACK
         self._publisher.publish(Entry(job.job_id, job.attempt, event, lifetime))
@@ -344,7 +355,7 @@ class JobRunner:
             run.why_cancelled = reason
             run.cancelled.set()
             if run.engine:
-                run.engine.cancel(f"{job_id}.{run.job.attempt}")
+                run.engine.cancel(run.engine_request_id)
 
     def _on_lost(self, job_id: str) -> None:
         logger.warning("job %s: another worker has taken it over", job_id)
@@ -352,7 +363,7 @@ class JobRunner:
         if run:
             run.is_lost = True
             if run.engine:
-                run.engine.cancel(f"{job_id}.{run.job.attempt}")
+                run.engine.cancel(run.engine_request_id)
 
     def _on_fenced(self, job_id: str, attempt: int) -> None:
         run = self._find(job_id)
@@ -360,6 +371,6 @@ class JobRunner:
             self._on_lost(job_id)
             self._leases.release(job_id)
 
-    def _find(self, job_id: str) -> _Run | None:
+    def _find(self, job_id: str) -> JobRun | None:
         with self._lock:
             return self._runs.get(job_id)

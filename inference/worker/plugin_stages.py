@@ -1,78 +1,85 @@
-"""Stages 4/7 and 6/7 as a worker runs them: a job's words to plugins and back."""
+"""Stages 4/7 and 6/7 of one job: everything that plugins have to do with it."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from inference.protocol import ChatMessage, Choice, Finished, GenerationJob, Prompt
-from plugins_app.base import Message, PromptContext, ResultContext
-from plugins_app.pipeline import Pipeline
+from inference.protocol import (
+    Delta,
+    DoneEvent,
+    ErrorEvent,
+    Finished,
+    GenerationJob,
+    Loaded,
+    TokenEvent,
+)
+from inference.services.settlement import Course
+from inference.worker.plugin_answers import Answers, ReadAnswer
+from inference.worker.plugin_prompts import ReadRequest, read_request
+from plugins_app.base import FinishedContext, Hook
+from plugins_app.pipeline import Chain, PluginLink
 
 
-def read_prompt(pipeline: Pipeline, job: GenerationJob) -> tuple[Prompt, list[str]]:
-    """The prompt as the engine shall read it, and the plugins that acted. Raises PluginRefusal."""
-    if not job.prompt.inputs:
-        return _read_one(pipeline, job, job.prompt)
-    read = [_read_one(pipeline, job, prompt) for prompt in job.prompt.inputs]
-    acted = dict.fromkeys(name for _, names in read for name in names)
-    return replace(job.prompt, inputs=tuple(prompt for prompt, _ in read)), list(acted)
+class PluginStages:
+    """The plugins of a job, from its first attempt to its end. For the job's thread."""
 
+    def __init__(self, links: Sequence[PluginLink], job: GenerationJob) -> None:
+        self._job = job
+        self._chain = Chain.of(links, job.model, job.role)
+        self._request: ReadRequest | None = None
+        self._answers = Answers(self._chain, job)
 
-def _read_one(pipeline: Pipeline, job: GenerationJob, prompt: Prompt) -> tuple[Prompt, list[str]]:
-    messages = prompt.messages
-    context, acted = pipeline.before(
-        PromptContext(
-            request_id=job.request_id,
-            model=job.model,
-            text=prompt.text,
-            messages=None
-            if messages is None
-            else tuple(Message(message.role, message.content) for message in messages),
+    @property
+    def needs_engine(self) -> bool:
+        """Whether a plugin must know how the model runs before the prompt is read."""
+        return self._chain.has(Hook.ADAPT)
+
+    @property
+    def has_observers(self) -> bool:
+        return self._chain.has(Hook.FINISHED)
+
+    @property
+    def after(self) -> tuple[str, ...]:
+        """Those that acted on the answer of this attempt."""
+        return self._answers.acted
+
+    def read_request(self, info: Loaded | None) -> ReadRequest:
+        """Once for all attempts, which then answer the same. Raises PluginStopError."""
+        if self._request is None:
+            self._request = read_request(self._chain, self._job, info)
+        return self._request
+
+    def begin_attempt(self) -> None:
+        """Nothing of an attempt before goes into the next one's answers."""
+        self._answers = Answers(self._chain, self._job)
+
+    def pass_on(self, delta: Delta) -> TokenEvent:
+        """Raises PluginStopError."""
+        return self._answers.pass_on(delta)
+
+    def read_answer(self, finished: Finished) -> ReadAnswer:
+        """Raises PluginStopError."""
+        answer = self._answers.end(finished)
+        if self._request is not None and self._request.prompt != self._job.prompt:
+            # They would spell what plugins have put in.
+            return replace(answer, prompt_logprobs=None)
+        return answer
+
+    def observation(self, event: DoneEvent | ErrorEvent, course: Course) -> FinishedContext:
+        """What observers are told of the job's end."""
+        return FinishedContext(
+            request_id=self._job.request_id,
+            model=self._job.model,
+            role=self._job.role,
+            finish_reason=str(event.finish_reason) if isinstance(event, DoneEvent) else "",
+            error_code="" if isinstance(event, DoneEvent) else str(event.code),
+            prompt_tokens=event.usage.prompt_tokens,
+            completion_tokens=event.usage.completion_tokens,
+            cached_tokens=event.usage.cached_tokens,
+            queue_time=course.queue_time,
+            ttft=course.ttft,
+            duration=max(0.0, time.time() - self._job.created_unix),
+            plugins=(*course.plugins_before, *course.plugins_after),
         )
-    )
-    if not acted:
-        return prompt, []
-    changed = _rewritten(messages or (), context.messages)
-    return replace(prompt, text=context.text, messages=changed), acted
-
-
-def read_answer(
-    pipeline: Pipeline, job: GenerationJob, event: Finished
-) -> tuple[str, tuple[Choice, ...], list[str]]:
-    """The text, all answers where there are several, and the plugins that acted.
-
-    Raises PluginRefusal.
-    """
-    if event.embeddings:
-        return "", (), []
-
-    def seen(text: str) -> tuple[str, list[str]]:
-        context, acted = pipeline.after(ResultContext(job.request_id, job.model, text))
-        return context.text, acted
-
-    if not event.choices:
-        text, acted = seen(event.text)
-        return text, (), acted
-    results = [seen(choice.text) for choice in event.choices]
-    choices = tuple(
-        replace(choice, text=text) for choice, (text, _) in zip(event.choices, results, strict=True)
-    )
-    every = dict.fromkeys(name for _, acted in results for name in acted)
-    return choices[0].text, choices, list(every)
-
-
-def _rewritten(
-    before: Sequence[ChatMessage], after: Sequence[Message] | None
-) -> tuple[ChatMessage, ...] | None:
-    """The turns as plugins left them. A turn of the same place and role keeps its calls of tools."""
-    if after is None:
-        return None
-    turns = []
-    for index, message in enumerate(after):
-        old = before[index] if index < len(before) else None
-        if old is not None and old.role == message.role:
-            turns.append(replace(old, content=message.content))
-        else:
-            turns.append(ChatMessage(message.role, message.content))
-    return tuple(turns)

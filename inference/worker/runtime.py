@@ -42,7 +42,7 @@ from llamagpu.lib.redis_client import sync_client
 from monitoring.configuration import current, freeze
 from monitoring.metrics import REGISTRY
 from monitoring.metrics.flusher import start_flushing, stop_flushing
-from plugins_app.pipeline import Pipeline
+from plugins_app.pipeline import NoPlugins
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class WorkerRuntime:
             on_evict=tell_eviction,
         )
         self._forwarder = Forwarder(client, name, self._engines)
-        self._runner = JobRunner(client, name, instance, self._engines, Pipeline())
+        self._runner = JobRunner(client, name, instance, self._engines, NoPlugins())
         self._batches = BatchLane(
             self._runner, current().num_slots, self._engines.reports, available_bytes
         )

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -13,9 +13,10 @@ from inference.services.attempts import message_for
 from inference.stream import JobKeys
 from inference.worker.engine_pool import EnginePool, LoadOrder
 from inference.worker.generation import JobRunner
-from plugins_app.pipeline import Pipeline
+from plugins_app.pipeline import PluginLink
 from tests import fakes
 from tests.conftest import Caller
+from tests.plugins_app.links import Source
 
 
 @pytest.fixture
@@ -29,8 +30,8 @@ def engines() -> Iterator[EnginePool]:
 def make_runner(redis_client: Any, engines: EnginePool) -> Iterator[Callable[..., JobRunner]]:
     made: list[JobRunner] = []
 
-    def make(instance: str = "one", pipeline: Pipeline | None = None) -> JobRunner:
-        runner = JobRunner(redis_client, "w", instance, engines, pipeline or Pipeline())
+    def make(instance: str = "one", plugins: Sequence[PluginLink] = ()) -> JobRunner:
+        runner = JobRunner(redis_client, "w", instance, engines, Source(*plugins))
         made.append(runner)
         return runner
 

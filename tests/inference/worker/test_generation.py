@@ -22,13 +22,14 @@ from inference.stream import JobKeys
 from inference.worker.engine_pool import EnginePool
 from inference.worker.generation import JobRunner
 from llamagpu.lib.error_codes import ErrorCode
-from plugins_app.base import PluginRefusal
-from plugins_app.pipeline import Pipeline
+from plugins_app.base import PluginCategory
 from tests.inference.worker.conftest import events_of, wait_until
-from tests.plugins_app.test_pipeline import Refuses, Suffix, make
+from tests.plugins_app.links import link
+from tests.plugins_app.sample_plugins import Refuses, Suffix
 
 Runner = Callable[..., JobRunner]
 Job = Callable[..., GenerationJob]
+BEFORE, AFTER = PluginCategory.PRE_PROCESSOR, PluginCategory.OUTPUT_PROCESSOR
 
 
 def run(runner: JobRunner, job: GenerationJob, client: Any) -> list[Any]:
@@ -206,8 +207,8 @@ def test_an_attempt_that_was_given_up_cannot_write(
 def test_plugins_act_before_and_after(
     make_runner: Runner, make_job: Job, redis_client: Any
 ) -> None:
-    pipeline = Pipeline([make(Suffix, "p"), make(Suffix, "q", "output_processor")])
-    events = run(make_runner(pipeline=pipeline), make_job("say x"), redis_client)
+    plugins = [link(Suffix, "p", BEFORE, suffix="-p"), link(Suffix, "q", AFTER, suffix="-q")]
+    events = run(make_runner(plugins=plugins), make_job("say x"), redis_client)
     assert events[-1].text == "x-p -q"
     assert events[-1].plugins == ("p", "q")
 
@@ -215,9 +216,13 @@ def test_plugins_act_before_and_after(
 def test_a_refusing_plugin_ends_the_job(
     make_runner: Runner, make_job: Job, redis_client: Any
 ) -> None:
-    pipeline = Pipeline([make(Refuses, "r")])
-    events = run(make_runner(pipeline=pipeline), make_job("say x"), redis_client)
-    assert events == [ErrorEvent(ErrorCode.INVALID_INPUT, str(PluginRefusal("no such words here")))]
+    plugins = [link(Refuses, "r", BEFORE)]
+    events = run(make_runner(plugins=plugins), make_job("say x"), redis_client)
+    assert events == [
+        ErrorEvent(
+            ErrorCode.PLUGIN_REFUSED, "The plugin 'r' refused this request: no such words here"
+        )
+    ]
 
 
 def test_a_draining_worker_leaves_its_job_to_the_next_one(
@@ -306,8 +311,8 @@ def test_every_answer_passes_the_plugins(
 ) -> None:
     job = make_job("say one")
     job = replace(job, params=replace(job.params, n=2))
-    pipeline = Pipeline([make(Suffix, "q", "output_processor")])
-    events = run(make_runner(pipeline=pipeline), job, redis_client)
+    plugins = [link(Suffix, "q", AFTER, suffix="-q")]
+    events = run(make_runner(plugins=plugins), job, redis_client)
     done = events[-1]
     assert [choice.text for choice in done.choices] == [done.text] * 2
     assert (done.text, done.plugins) == ("one -q", ("q",))

@@ -23,13 +23,15 @@ from inference.stream import JobKeys
 from inference.wire import to_builtins
 from inference.worker.generation import JobRunner
 from inference.worker.reaper import Reaper
-from plugins_app.pipeline import Pipeline
+from plugins_app.base import PluginCategory
 from tests.conftest import Caller
 from tests.inference.worker.conftest import events_of, wait_until
-from tests.plugins_app.test_pipeline import Suffix, make
+from tests.plugins_app.links import link
+from tests.plugins_app.sample_plugins import Suffix
 
 Runner = Callable[..., JobRunner]
 Job = Callable[..., GenerationJob]
+BEFORE, AFTER = PluginCategory.PRE_PROCESSOR, PluginCategory.OUTPUT_PROCESSOR
 
 
 def run(runner: JobRunner, job: GenerationJob, client: Any) -> dict[str, dict[str, Any]]:
@@ -243,10 +245,10 @@ def test_a_wait_for_a_model_that_does_not_come_is_a_wait_for_loading(
 def test_plugins_that_acted_are_named_before_and_after(
     make_runner: Runner, make_job: Job, redis_client: Any
 ) -> None:
-    before = make(Suffix, "before it")
-    after = make(Suffix, "after it", "output_processor")
+    before = link(Suffix, "before it", BEFORE, suffix="-p")
+    after = link(Suffix, "after it", AFTER, suffix="-q")
     job = make_job("say hi")
-    told = run(make_runner(pipeline=Pipeline([before, after])), job, redis_client)
+    told = run(make_runner(plugins=[before, after]), job, redis_client)
     assert told["plugins_before"]["plugins"] == ["before it"]
     assert told["plugins_after"]["plugins"] == ["after it"]
     (done,) = [event for _, event in events_of(redis_client, job.job_id)][-1:]
@@ -280,4 +282,4 @@ def test_the_timeline_over_http_is_the_same(
     assert of_request["events"] == body["events"]
     refused = member.get("/api/requests/req_refused")
     assert refused.status_code == 404
-    assert "refused makes none" in json.loads(refused.content)["error"]["message"]
+    assert "what was refused is told" in json.loads(refused.content)["error"]["message"]

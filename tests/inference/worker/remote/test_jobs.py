@@ -17,14 +17,16 @@ from inference.stream import JobKeys
 from inference.worker.engine_pool import EnginePool, LoadOrder
 from inference.worker.generation import JobRunner
 from llamagpu.lib.error_codes import ErrorCode
-from plugins_app.pipeline import Pipeline
+from plugins_app.base import PluginCategory
 from tests.fake_upstream import FakeUpstream, cut_after, hang_after, models, say, status
 from tests.inference.worker.conftest import events_of, wait_until
 from tests.inference.worker.remote.conftest import load_of
-from tests.plugins_app.test_pipeline import Suffix, make
+from tests.plugins_app.links import link
+from tests.plugins_app.sample_plugins import Suffix
 
 Runner = Callable[..., JobRunner]
 Job = Callable[..., GenerationJob]
+BEFORE, AFTER = PluginCategory.PRE_PROCESSOR, PluginCategory.OUTPUT_PROCESSOR
 
 
 @pytest.fixture
@@ -67,8 +69,8 @@ def test_an_estimate_is_marked_in_the_row(
 def test_plugins_see_prompt_and_answer(
     upstream: FakeUpstream, make_runner: Runner, make_job: Job, redis_client: Any
 ) -> None:
-    pipeline = Pipeline([make(Suffix, "p"), make(Suffix, "q", "output_processor")])
-    events = run(make_runner(pipeline=pipeline), make_job("hi"), redis_client)
+    plugins = [link(Suffix, "p", BEFORE, suffix="-p"), link(Suffix, "q", AFTER, suffix="-q")]
+    events = run(make_runner(plugins=plugins), make_job("hi"), redis_client)
     assert upstream.asked[0].body["messages"][0]["content"] == "hi-p"
     assert events[-1].text == "hello-q"
 
