@@ -49,7 +49,7 @@ BAD: list[tuple[str, Any]] = [
     ("logprobs", 21),
     ("logprobs", -1),
     ("seed", 2**64),
-    ("stop", ("a",) * 9),
+    ("stop", ("a",) * 17),
     ("stop", ("",)),
     ("stop", ("a" * 1025,)),
     ("n", 0),
