@@ -8,9 +8,18 @@ class InferenceConfig(AppConfig):
     verbose_name = "Inference"
 
     def ready(self) -> None:
-        from inference import broker_metrics, navigation, refused_calls, status
+        from inference import (
+            broker_metrics,
+            deep_check,
+            liveness,
+            navigation,
+            refused_calls,
+            status,
+        )
 
         broker_metrics.register()
         navigation.register_entries()
         status.register()
+        liveness.register()
+        deep_check.register()
         refused_calls.register()

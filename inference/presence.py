@@ -104,20 +104,28 @@ def withdraw(client: SyncRedis, name: str) -> None:
     pipeline.execute()
 
 
+def forget(client: SyncRedis, name: str) -> None:
+    """Miss a silent worker no longer. Raises RedisError."""
+    client.srem(_NAMES, name)
+
+
 def live_workers(client: SyncRedis) -> list[WorkerReport]:
     """The workers that reported lately, by name. Raises RedisError."""
+    return [report for report in known_workers(client).values() if report is not None]
+
+
+def known_workers(client: SyncRedis) -> dict[str, WorkerReport | None]:
+    """By name; None for one that has fallen silent without having said so. Raises RedisError."""
     names = sorted(name.decode() for name in client.smembers(_NAMES))
     if not names:
-        return []
-    reports = []
-    for payload in client.mget([_key(name) for name in names]):
-        if payload is None:
-            continue
+        return {}
+    found: dict[str, WorkerReport | None] = {}
+    for name, payload in zip(names, client.mget([_key(name) for name in names]), strict=True):
         try:
-            reports.append(decode_plain(payload, WorkerReport))
+            found[name] = None if payload is None else decode_plain(payload, WorkerReport)
         except WireError:
             continue  # a worker of another version: its own web processes can read it
-    return reports
+    return found
 
 
 def _key(name: str) -> str:

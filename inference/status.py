@@ -19,7 +19,6 @@ from inference.states import ModelState
 from llamagpu.lib.percentiles import percentiles
 from monitoring.configuration import current, register_running
 from monitoring.health import ProbeFailedError, register_probe
-from monitoring.monitor.contributions import ModelLoad, ServiceLoad, register_load
 from monitoring.services.configuration import register_validator
 from monitoring.snapshot import register_section
 
@@ -35,7 +34,6 @@ def register() -> None:
     register_section("statistics", statistics_section)
     register_running(lambda: [worker.configuration for worker in _workers()])
     register_validator("default_model", missing_model)
-    register_load(service_load)
 
 
 def missing_model(slug: str) -> str | None:
@@ -110,29 +108,6 @@ def statistics_section() -> dict[str, Any]:
         "ttft": percentiles([row[2] for row in rows if row[2] is not None]),
         "queue_time": percentiles([row[3] for row in rows if row[3] is not None]),
     }
-
-
-def service_load() -> ServiceLoad:
-    """How busy the workers are, for the monitor. Raises RedisError."""
-    workers = find_workers()
-    by_model: dict[str, list[EngineReport]] = {}
-    for engine in _engines(workers):
-        if engine.state is ModelState.READY:
-            by_model.setdefault(engine.model, []).append(engine)
-    return ServiceLoad(
-        workers=len(workers),
-        active=sum(worker.num_active_jobs for worker in workers),
-        queued=queue_length(workers),
-        models={
-            slug: ModelLoad(
-                running=sum(engine.num_running for engine in engines),
-                waiting=sum(engine.num_waiting for engine in engines),
-                engines=len(engines),
-                kv_cache_usage=max(engine.kv_cache_usage for engine in engines),
-            )
-            for slug, engines in by_model.items()
-        },
-    )
 
 
 def describe_models(models: Iterable[Model]) -> list[dict[str, Any]]:

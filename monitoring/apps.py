@@ -15,6 +15,7 @@ class MonitoringConfig(AppConfig):
             navigation,
             probes,
             refusals,
+            snapshot,
             store_metrics,
         )
         from monitoring.monitor.duties import register_duty
@@ -28,5 +29,6 @@ class MonitoringConfig(AppConfig):
         navigation.register_entries()
         refusals.register()
         live_settings.register()
+        snapshot.register()
         register_duty("roll-ups", roll_up, every=20)
         register_duty("retention of the history", remove_expired, every=600)

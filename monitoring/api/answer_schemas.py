@@ -1,12 +1,10 @@
-"""What the calls about the server's state, its configuration and the audit log answer."""
+"""What the calls about the configuration and the audit log answer."""
 
 from __future__ import annotations
 
 from llamagpu.http.schema_words import (
     ANY,
     FLAG,
-    NUMBER,
-    OBJECT,
     TEXT,
     TIME,
     WHOLE,
@@ -20,44 +18,6 @@ from llamagpu.http.schema_words import (
     record,
     shown,
 )
-
-_PROBE = record(name=TEXT, healthy=FLAG, detail=TEXT, latency=or_null(NUMBER))
-#: Apps add sections of their own, such as `workers`, `queue` and `statistics`.
-STATUS = shown(
-    record(
-        status=one_of("healthy", "degraded"),
-        timestamp=TIME,
-        uptime=NUMBER,
-        version=TEXT,
-        cpu=OBJECT,
-        memory=OBJECT,
-        disk=OBJECT,
-        gpu=or_null(list_of(OBJECT)),
-        gpu_reason=or_null(TEXT),
-        services=map_of(_PROBE),
-    ),
-    {
-        "status": "healthy", "timestamp": "2026-11-24T20:00:00+00:00", "uptime": 401.5,
-        "version": "0.1.0",
-        "cpu": {"usage": 12.5, "count": 2, "load_1m": 0.4, "load_5m": 0.3, "load_15m": 0.3},
-        "memory": {
-            "total": 25276514304, "available": 20086030336, "used": 5190483968, "usage": 20.5,
-            "limit": None,
-        },
-        "disk": {
-            "path": "/var/lib/llamagpu", "total": 270553174016, "used": 36337635328,
-            "free": 72606658560, "usage": 33.4,
-        },
-        "gpu": None, "gpu_reason": "no NVIDIA GPU was found",
-        "services": {
-            "redis": {
-                "name": "redis", "healthy": True, "detail": "valkey 9.1.2 answers",
-                "latency": 0.0001,
-            }
-        },
-        "workers": [], "queue": {"waiting": 0, "engine_waiting": 0, "engine_running": 0},
-    },
-)  # fmt: skip
 
 _SETTING = record(
     name=TEXT,

@@ -1,4 +1,4 @@
-"""What a row of the history holds beside its figures: histograms, and the same by model.
+"""What a row of the history holds beside its figures: sums and histograms of each model.
 
 Packed as MessagePack. Of a histogram only the buckets that hold something are kept. Histograms add up, so
 percentiles of any span of time, of any number of processes, are found in the merged one.
@@ -40,15 +40,18 @@ class ModelDetails:
 
 @dataclass(frozen=True, slots=True)
 class Details:
-    """Histograms of all requests, those of each model, and how many errors of each code there were."""
+    """What each model has done, and how many errors of each code there were."""
 
-    histograms: Histograms = field(default_factory=dict)
     models: Mapping[str, ModelDetails] = field(default_factory=dict)
     errors: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def is_empty(self) -> bool:
-        return not (self.histograms or self.models or self.errors)
+        return not (self.models or self.errors)
+
+    def histograms(self) -> dict[str, HistogramValue]:
+        """Those of all models together."""
+        return merge_histograms([model.histograms for model in self.models.values()])
 
 
 class _PackedHistogram(msgspec.Struct, array_like=True):
@@ -65,7 +68,6 @@ class _PackedModel(msgspec.Struct, array_like=True):
 
 
 class _Packed(msgspec.Struct, array_like=True):
-    histograms: dict[str, _PackedHistogram]
     models: dict[str, _PackedModel]
     errors: dict[str, float]
 
@@ -80,7 +82,6 @@ def pack_details(details: Details) -> bytes | None:
         return None
     return _encode(
         _Packed(
-            _pack_all(details.histograms),
             {
                 name: _PackedModel(model.sums, _pack_all(model.histograms))
                 for name, model in details.models.items()
@@ -96,7 +97,6 @@ def unpack_details(data: bytes | memoryview | None) -> Details:
         return Details()
     packed = _decode(data)
     return Details(
-        _unpack_all(packed.histograms),
         {
             name: ModelDetails(model.sums, _unpack_all(model.histograms))
             for name, model in packed.models.items()
@@ -116,7 +116,6 @@ def merge_details(details: Sequence[Details]) -> Details:
     }
     codes = sorted({code for one in full for code in one.errors})
     return Details(
-        merge_histograms([one.histograms for one in full]),
         bounded(models),
         {code: sum(one.errors.get(code, 0) for one in full) for code in codes},
     )

@@ -106,7 +106,7 @@ def pack(values: Sequence[float]) -> bytes:
     return struct.pack(f"<{len(values)}d", *values)
 
 
-def unpack(data: bytes) -> tuple[float, ...]:
+def unpack(data: bytes | memoryview) -> tuple[float, ...]:
     """As many as there are: an older version's row has fewer."""
     return struct.unpack(f"<{len(data) // 8}d", data)
 

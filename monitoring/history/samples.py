@@ -42,7 +42,7 @@ def merge_samples(samples: Sequence[Sample], resolution: int, start: int) -> Sam
     figures = merge_figures(figures_of(node), [sample.figures for sample in ordered], weights)
     details = merge_details([sample.details for sample in ordered])
     if node == CLUSTER:
-        for name, value in percentile_figures(details.histograms).items():
+        for name, value in percentile_figures(details.histograms()).items():
             if value is not None:
                 figures[_CLUSTER_PLACES[name]] = value
     covered = min(float(resolution), sum(weights)) if resolution > 1 else sum(weights)

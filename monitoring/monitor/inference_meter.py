@@ -81,7 +81,7 @@ def _sample(step: Totals, load: ServiceLoad, unix: float, elapsed: float) -> Sam
         "engines": sum(model.engines for model in load.models.values()),
         "http_requests": sum(step.http.values()),
         "http_errors": sum(n for status, n in step.http.items() if status.startswith("5")),
-        **percentile_figures(details.histograms),
+        **percentile_figures(details.histograms()),
     }
     return Sample(CLUSTER, 1, int(unix), elapsed, listed(CLUSTER_FIGURES, figures), details)
 

@@ -12,14 +12,14 @@ from monitoring.metrics.histograms import HistogramValue, difference
 from monitoring.metrics.reading import Snapshot
 
 # Families of the metrics that count what a model has done; `_MODEL` is their label for it.
-_MODEL = "model"
+_MODEL = "model_name"
 _SUMS = {
-    "requests": ("request_success_total", "request_errors_total"),
-    "errors": ("request_errors_total",),
+    "requests": ("request_success_total", "request_failure_total"),
+    "errors": ("request_failure_total",),
     "prompt_tokens": ("prompt_tokens_total",),
     "generation_tokens": ("generation_tokens_total",),
 }
-_ERRORS, _CODE = "request_errors_total", "code"
+_ERRORS, _CODE = "request_failure_total", "code"
 _HTTP, _STATUS = "http_requests_total", "status"
 
 
@@ -41,8 +41,12 @@ class Totals:
 
     def details(self) -> Details:
         """As a row of the history holds them: what did not happen takes no room."""
-        models = {name: model for name, model in self.models.items() if any(model.sums)}
-        return Details(self.histograms(), bounded(models), self.errors)
+        models = {
+            name: model
+            for name, model in self.models.items()
+            if any(model.sums) or model.histograms
+        }
+        return Details(bounded(models), self.errors)
 
 
 def totals_of(snapshot: Snapshot) -> Totals:

@@ -72,7 +72,17 @@ def test_the_status_holds_measured_numbers(guest: Caller, redis_client: Any, mod
     assert status["queue"] == {"waiting": 0, "engine_waiting": 2, "engine_running": 3}
     assert status["workers"][0]["rejected_backends"] == {"cuda": "no device"}
     assert status["statistics"]["latency"] == {"count": 0, "p50": None, "p95": None, "p99": None}
-    assert set(status["services"]) == {"database", "redis", "limits", "worker", "default_model"}
+    assert set(status["services"]) == {
+        "database",
+        "redis",
+        "migrations",
+        "limits",
+        "worker",
+        "default_model",
+        "monitor",
+        "worker:w",
+        f"engine:w/{MODEL}",
+    }
 
 
 def test_without_a_gpu_the_figure_is_null_and_says_why(guest: Caller, redis_client: Any) -> None:

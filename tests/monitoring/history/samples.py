@@ -23,9 +23,10 @@ def cluster_at(
 ) -> Sample:
     histograms = {"latency": observed(latencies, LATENCY_BUCKETS)} if latencies else {}
     sums = (float(requests), 0.0, 10.0 * requests, 20.0 * requests)
-    details = Details(histograms, {model: ModelDetails(sums, histograms)}, {})
+    details = Details({model: ModelDetails(sums, histograms)})
     figures = {
         "requests": requests,
+        "errors": 0,
         "generation_tokens": 20 * requests,
         "workers": 1,
         **percentile_figures(histograms),

@@ -98,8 +98,8 @@ def test_details_come_back_as_they_were() -> None:
 
 def test_a_histogram_of_other_bounds_keeps_them() -> None:
     odd = HistogramValue((1.0, 2.0), (3, 0, 4), 20.0)
-    details = Details({"latency": odd})
-    assert unpack_details(pack_details(details)).histograms["latency"] == odd
+    details = Details({"m": ModelDetails(histograms={"latency": odd})})
+    assert unpack_details(pack_details(details)).histograms()["latency"] == odd
 
 
 def test_rows_stay_small_however_many_models_there_are() -> None:
