@@ -330,6 +330,7 @@ class JobRunner:
 
     def _end(self, run: JobRun, event: DoneEvent | ErrorEvent) -> None:
         """Settle the row, then tell the reader, then free the lease."""
+        run.meter.tell()
         if run.is_lost:
             return
 

@@ -7,7 +7,7 @@ import re
 import threading
 import time
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from typing import Any, ClassVar
 
@@ -161,21 +161,31 @@ class Histogram(Family):
         self._deltas: dict[Key, list[float]] = {}
 
     def observe(self, value: float, /, **labels: Any) -> None:
-        self.observe_many(value, 1, **labels)
-
-    def observe_many(self, value: float, times: int, /, **labels: Any) -> None:
         """Clocks of two machines may differ, so what is below zero counts as zero."""
         if not math.isfinite(value):
             return
         value = max(0.0, value)
         index = bisect_left(self.buckets, value)
         with self._lock:
-            key = self._space.find(labels)
-            delta = self._deltas.get(key)
-            if delta is None:
-                delta = self._deltas[key] = [0] * (len(self.buckets) + 1) + [0.0]
-            delta[index] += times
-            delta[-1] += value * times
+            delta = self._delta(labels)
+            delta[index] += 1
+            delta[-1] += value
+
+    def observe_all(self, values: Iterable[tuple[float, int]], /, **labels: Any) -> None:
+        """Many (value, times) of one series at once, for what comes too often to be told singly."""
+        with self._lock:
+            delta = self._delta(labels)
+            for value, times in values:
+                value = max(0.0, value)
+                delta[bisect_left(self.buckets, value)] += times
+                delta[-1] += value * times
+
+    def _delta(self, labels: dict[str, Any]) -> list[float]:
+        key = self._space.find(labels)
+        delta = self._deltas.get(key)
+        if delta is None:
+            delta = self._deltas[key] = [0] * (len(self.buckets) + 1) + [0.0]
+        return delta
 
     def take(self) -> dict[Key, list[float]]:
         """What was observed since the last time."""

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import atexit
+import itertools
 import logging
 import os
 import secrets
@@ -28,6 +29,8 @@ from monitoring.metrics.registry import REGISTRY, Registry
 logger = logging.getLogger(__name__)
 
 INTERVAL = 1.0
+# One command for all: a client packs hundreds of them slower than the server adds them up.
+_ADD = "for i = 1, #ARGV, 2 do redis.call('hincrbyfloat', KEYS[1], ARGV[i], ARGV[i + 1]) end"
 _BATCH_MEMORY = 86_400
 _FORGET_PROCESSES = 3600.0
 # Redis may have lost what the names mean.
@@ -120,12 +123,9 @@ class Flusher:
 
     def _write(self, batch: _Batch) -> None:
         pipe = self._client.pipeline(transaction=True)
-        for field, change in batch.changes.items():
-            if isinstance(change, int):
-                pipe.hincrby(storage.COUNTS, field, change)
-            else:
-                pipe.hincrbyfloat(storage.COUNTS, field, change)
         if batch.changes:
+            fields = itertools.chain.from_iterable(batch.changes.items())
+            pipe.eval(_ADD, 1, storage.COUNTS, *fields)
             pipe.set(storage.BATCHES + self.process, batch.number, ex=_BATCH_MEMORY)
         now = time.time()
         gauges = msgspec.json.encode(self._gauges(now))

@@ -117,7 +117,7 @@ def test_a_histogram_counts_at_and_below_its_bounds(registry: Registry) -> None:
     seconds = Histogram("seconds", "Seconds.", buckets=(1, 2), registry=registry)
     for value in (0.5, 1.0, 1.5, 2.0, 3.0, -1.0, math.nan, math.inf):
         seconds.observe(value)
-    seconds.observe_many(2.0, 3)
+    seconds.observe_all([(2.0, 3), (-1.0, 0)])
     assert seconds.take() == {(): [3, 5, 1, 14.0]}
 
 
