@@ -29,6 +29,7 @@ class WorkerWord:
     error: str
     version: str
     generation: int
+    tried_generation: int
     pid: int | None
     memory: int | None
     restarts: int
@@ -43,7 +44,7 @@ class WorkerWord:
     def has_taken_up(self, row: Plugin) -> bool:
         """The last change of the plugin has reached this worker, and it says how that went."""
         is_settled = self.state == RunnerState.READY or self.is_troubled
-        return is_settled and self.generation >= row.generation
+        return is_settled and self.tried_generation >= row.generation
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,21 +69,21 @@ def standing_of(row: Plugin, reports: ReportsByWorker) -> Standing:
     if state is PluginState.LOADED and words:
         if any(word.is_troubled for word in words):
             state = PluginState.DEGRADED
-        elif all(word.has_taken_up(row) for word in words):
+        elif len(words) == len(reports) and all(word.has_taken_up(row) for word in words):
             state = PluginState.ACTIVE
     return Standing(state, words)
 
 
 def await_taken_up(row: Plugin, *, patience: float) -> tuple[Standing, bool]:
-    """How it stands once every worker that knows it has taken up its last change, or `patience`
-    seconds are over; and whether that is so."""
+    """How it stands once every worker has taken up its last change, or `patience` seconds are over;
+    and whether that is so. Where no worker lives, nobody waits."""
     deadline = time.monotonic() + patience
     while True:
-        standing = standing_of(row, live_reports())
-        is_done = bool(standing.workers) and all(
-            word.has_taken_up(row) for word in standing.workers
-        )
-        if is_done or time.monotonic() >= deadline:
+        reports = live_reports()
+        standing = standing_of(row, reports)
+        words = [word for word in standing.workers if word.has_taken_up(row)]
+        is_done = bool(reports) and len(words) == len(reports)
+        if is_done or not reports or time.monotonic() >= deadline:
             return standing, is_done
         time.sleep(_POLL)
 
@@ -111,8 +112,8 @@ def _word(worker: str, report: PluginReport) -> WorkerWord:
         state=str(report.state),
         error=report.error,
         version=report.version,
-        # One that could not be loaded was taken up, too: its error says so.
-        generation=max(report.generation, report.tried_generation),
+        generation=report.generation,
+        tried_generation=report.tried_generation,
         pid=report.pid,
         memory=report.resident_bytes,
         restarts=report.restarts,

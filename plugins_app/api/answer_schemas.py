@@ -28,7 +28,8 @@ _WORKER = record(
     state=TEXT,
     error=TEXT,
     version=TEXT,
-    generation=WHOLE,
+    generation=described(WHOLE, "of the change that it runs"),
+    tried_generation=described(WHOLE, "of the change that it has taken up, or failed to"),
     pid=or_null(WHOLE),
     memory=described(or_null(WHOLE), "bytes of its process"),
     restarts=WHOLE,
@@ -70,7 +71,23 @@ _FIELDS = {
     "workers": list_of(_WORKER),
 }
 _PLUGIN = record(**_FIELDS)
-_WHOLE_PLUGIN = record(**_FIELDS, health=OBJECT)
+_HEALTH = record(
+    calls=WHOLE,
+    refusals=WHOLE,
+    skipped=described(WHOLE, "calls that an open breaker has spared"),
+    errors=described(map_of(WHOLE), "faults by kind"),
+    p50=or_null(NUMBER),
+    p95=or_null(NUMBER),
+    p99=or_null(NUMBER),
+    resident_bytes=or_null(WHOLE),
+    restarts=WHOLE,
+    breaker=TEXT,
+)
+_WHOLE_PLUGIN = record(**_FIELDS, health=or_null(_HEALTH))
+_HEALTH_EXAMPLE = {
+    "calls": 120, "refusals": 0, "skipped": 0, "errors": {"timeout": 1}, "p50": 0.0006,
+    "p95": 0.0011, "p99": 0.002, "resident_bytes": 21504000, "restarts": 1, "breaker": "closed",
+}  # fmt: skip
 _EXAMPLE = {
     "id": "response_filter", "name": "Response filter", "version": "1.0.0",
     "author": "LLaMA GPU", "description": "Replaces words in answers.", "tier": "community",
@@ -97,7 +114,8 @@ PLUGINS = shown(
 )
 PLUGIN = shown(_ONE, _ONE_EXAMPLE)
 WHOLE_PLUGIN = shown(
-    answer(plugin=_WHOLE_PLUGIN), {"success": True, "plugin": _EXAMPLE | {"health": {}}}
+    answer(plugin=_WHOLE_PLUGIN),
+    {"success": True, "plugin": _EXAMPLE | {"health": _HEALTH_EXAMPLE}},
 )
 UNDER_WAY = {
     200: shown(_ONE, _ONE_EXAMPLE, "Every worker has taken it up."),

@@ -22,7 +22,7 @@ from plugins_app.api.serializers import (
     PluginFilters,
     TrySerializer,
 )
-from plugins_app.description import describe, describe_plugins
+from plugins_app.description import describe, describe_health, describe_plugins
 from plugins_app.models import Plugin
 from plugins_app.querysets import sees_settings
 from plugins_app.services.approval import approve_plugin
@@ -91,7 +91,7 @@ class PluginView(PluginOperationView):
     def get(self, request: Request, slug: str) -> Response:
         row = find_plugin(request, slug)
         (plugin,) = describe_plugins([row], with_settings=sees_settings(request.user, request.auth))
-        return Response({"success": True, "plugin": plugin | {"health": {}}})
+        return Response({"success": True, "plugin": plugin | {"health": describe_health(slug)}})
 
     @extend_schema(operation_id="change_plugin", request=ChangePluginSerializer, responses=PLUGIN)
     def patch(self, request: Request, slug: str) -> Response:

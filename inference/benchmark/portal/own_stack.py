@@ -25,7 +25,7 @@ _ROOT = Path(__file__).resolve().parents[3]
 WORKER, INSTANT_WORKER = "llamagpu", "inference.benchmark.portal.instant_worker"
 _START_TIMEOUT = 60.0
 _STOP_TIMEOUT = 15.0
-_NO_LIMIT = {f"LLAMA_RATE_{group}": "-1" for group in ("INFERENCE", "BATCH", "SYSTEM")}
+_NO_LIMIT = {f"LLAMA_RATE_{group}": "-1" for group in ("INFERENCE", "BATCH", "PLUGINS", "SYSTEM")}
 
 #: How each web server is started; `{port}` is filled in.
 WEB_SERVERS: dict[str, tuple[str, ...]] = {
