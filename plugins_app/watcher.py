@@ -16,8 +16,9 @@ from pathlib import Path
 
 import redis
 from django.conf import settings
+from django.db import Error, connections
 
-from llamagpu.lib.redis_client import SyncRedis, sync_client
+from llamagpu.lib.redis_client import SyncRedis
 from plugins_app.discovery import roots
 from plugins_app.services.scanning import scan_plugins
 
@@ -67,19 +68,35 @@ class Watcher:
         return bool(self._client.eval(_RENEW, 1, _LEASE, self._me, _LEASE_MS))
 
 
-_watcher: Watcher | None = None
+class PluginWatch:
+    """A thread that looks every few seconds, for each worker: one of them holds the lease."""
 
+    def __init__(self, client: SyncRedis) -> None:
+        self._watcher = Watcher(client)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="plugin-watch", daemon=True)
 
-def scan_if_changed() -> bool:
-    """As `Watcher.scan_if_changed`, for this process. A Redis that is away is no obstacle."""
-    global _watcher
-    if _watcher is None:
-        _watcher = Watcher(sync_client(settings.REDIS_URL))
-    try:
-        return _watcher.scan_if_changed()
-    except redis.RedisError as error:
-        logger.debug("nobody looks for changed plugins meanwhile: %s", error)
-        return False
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self, timeout: float) -> None:
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout)
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self._watcher.scan_if_changed()
+            except redis.RedisError as error:
+                logger.debug("nobody looks for changed plugins meanwhile: %s", error)
+            except Error as error:
+                logger.warning("changed plugins could not be taken up: %s", error)
+            except Exception:  # the thread must live on: without it no change is noticed
+                logger.exception("the folders of plugins could not be looked through")
+            finally:
+                connections.close_all()
+            self._stop.wait(INTERVAL)
 
 
 def _glance() -> str:

@@ -43,6 +43,7 @@ from monitoring.configuration import current, freeze
 from monitoring.metrics import REGISTRY
 from monitoring.metrics.flusher import start_flushing, stop_flushing
 from plugins_app.pipeline import NoPlugins
+from plugins_app.watcher import PluginWatch
 
 logger = logging.getLogger(__name__)
 
@@ -85,6 +86,7 @@ class WorkerRuntime:
         self._reaper = Reaper(client)
         self._sweeper = Sweeper()
         self._batch_watch = BatchWatch(client)
+        self._plugin_watch = PluginWatch(client)
 
     def start(self) -> None:
         """Report for duty, load what is wanted, look after forgotten jobs."""
@@ -94,6 +96,7 @@ class WorkerRuntime:
         self._reaper.start()
         self._sweeper.start()
         self._batch_watch.start()
+        self._plugin_watch.start()
         self._reconciler.start()
         self._puller.start()
 
@@ -119,6 +122,7 @@ class WorkerRuntime:
         self._heartbeat.close(_CLOSE_TIMEOUT)
         self._reaper.close(_CLOSE_TIMEOUT)
         self._sweeper.close(_CLOSE_TIMEOUT)
+        self._plugin_watch.close(_CLOSE_TIMEOUT)
         self._engines.close(DRAIN_TIMEOUT)
 
     def close(self) -> None:

@@ -6,10 +6,12 @@ import os
 from typing import Any
 
 import pytest
+import redis
 
+from monitoring.live_events import FIELD, PLUGIN_EVENTS, key_of
 from plugins_app import watcher
 from plugins_app.models import Plugin
-from plugins_app.watcher import Watcher
+from plugins_app.watcher import PluginWatch, Watcher
 
 pytestmark = pytest.mark.django_db
 
@@ -54,9 +56,30 @@ def test_a_look_is_taken_every_few_seconds_at_most(
     assert not looks.scan_if_changed()
 
 
-def test_a_redis_that_is_away_is_no_obstacle(
-    settings: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.django_db(transaction=True, serialized_rollback=True)
+def test_a_worker_notices_by_itself_and_survives_what_goes_wrong(
+    redis_client: Any, write_plugin: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings.REDIS_URL = f"unix://{tmp_path}/nothing.sock"
-    monkeypatch.setattr(watcher, "_watcher", None)
-    assert not watcher.scan_if_changed()
+    monkeypatch.setattr(watcher, "INTERVAL", 0.05)
+    write_plugin()
+    failures = iter([RuntimeError("a disk that cannot be read"), redis.ConnectionError()])
+    scan = watcher.scan_plugins
+
+    def scan_or_fail() -> Any:
+        if failure := next(failures, None):
+            raise failure
+        return scan()
+
+    monkeypatch.setattr(watcher, "scan_plugins", scan_or_fail)
+    watch = PluginWatch(redis_client)
+    watch.start()
+    stream = key_of(PLUGIN_EVENTS)
+    told: list[bytes] = []
+    last = b"0"
+    while not any(b'"loud"' in event for event in told):
+        ((_, entries),) = redis_client.xread({stream: last}, block=30_000)
+        last = entries[-1][0]
+        told += [fields[FIELD.encode()] for _, fields in entries]
+    watch.close(10.0)
+    assert Plugin.objects.filter(slug="loud").exists()
+    assert not watch._thread.is_alive()
