@@ -59,7 +59,7 @@ class Caller:
         return take_place(self.user.pk, self.key.pk if self.key is not None else None)
 
     async def fresh(self) -> Caller:
-        fresh: Caller = await in_request_thread(self._look_again)()
+        fresh: Caller = await in_request_thread(self.look_again)()
         return fresh
 
     async def count(self, group: LimitGroup) -> None:
@@ -68,7 +68,7 @@ class Caller:
     def _holder(self, rule: Rule) -> Holder:
         return replace(holder_of(self.user, self.key, rule, peer=self.peer), session=self.session)
 
-    def _look_again(self) -> Caller:
+    def look_again(self) -> Caller:
         holder = self._holder(SignedIn())
         loss = find_losses([holder]).get(holder)
         user = User.objects.get_queryset().with_rights().filter(pk=self.user.pk).first()

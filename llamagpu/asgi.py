@@ -15,6 +15,7 @@ from django.conf import settings
 from django.urls import path, re_path
 
 from accounts.sockets import SUBPROTOCOL, authenticate_socket
+from inference.consumers import InferConsumer
 from llamagpu.checks import refuse_unsafe_start
 from llamagpu.http.request_threads import portal_application
 from llamagpu.http.sockets.consumer import NoSuchSocket
@@ -35,6 +36,7 @@ application = ProtocolTypeRouter(
         "websocket": URLRouter(
             [
                 path("ws/stream/", StreamConsumer.as_asgi(**_door)),
+                path("ws/infer/", InferConsumer.as_asgi(**_door)),
                 re_path("", NoSuchSocket.as_asgi()),
             ]
         ),

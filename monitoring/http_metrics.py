@@ -22,7 +22,10 @@ SECONDS = Histogram(
 )
 ERRORS = Counter("http_errors_total", "Answers that carry an error, by its code.", ("door", "code"))
 
-_DOORS = (("/api/", "api"), ("/v1/", "openai"), ("/static/", "static"), ("/admin/", "admin"))
+_DOORS = (
+    ("/api/", "api"), ("/v1/", "openai"), ("/ws/", "socket"),
+    ("/static/", "static"), ("/admin/", "admin"),
+)  # fmt: skip
 _PROBES = {"/livez", "/readyz", "/metrics"}
 _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 

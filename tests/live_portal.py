@@ -55,18 +55,8 @@ class Portal:
             return httpx.get(f"{self.url}/livez", timeout=5).status_code == 200
         return False
 
-    @contextmanager
-    def open(self, path: str, key: str = "", **options: Any) -> Iterator[Socket]:
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
-        headers |= options.pop("headers", {})
-        with connect(
-            f"ws://127.0.0.1:{self.port}{path}",
-            additional_headers=headers,
-            open_timeout=PATIENCE,
-            compression=None,
-            **options,
-        ) as opened:
-            yield Socket(opened)
+    def open(self, path: str, key: str = "", **options: Any) -> Any:
+        return open_socket(self.port, path, key, **options)
 
     @contextmanager
     def watch(self, key: str, *streams: str, **fields: Any) -> Iterator[Socket]:
@@ -75,6 +65,20 @@ class Portal:
             socket.say({"action": "subscribe", "streams": list(streams), **fields})
             assert socket.next("subscribed")["data"]["streams"] == sorted(streams)
             yield socket
+
+
+@contextmanager
+def open_socket(port: int, path: str, key: str = "", **options: Any) -> Iterator[Socket]:
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    headers |= options.pop("headers", {})
+    with connect(
+        f"ws://127.0.0.1:{port}{path}",
+        additional_headers=headers,
+        open_timeout=PATIENCE,
+        compression=None,
+        **options,
+    ) as opened:
+        yield Socket(opened)
 
 
 class Socket:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import AsyncIterator
 
 from django.http import HttpResponse, HttpResponseBase
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
@@ -17,7 +18,7 @@ from inference.api.renderers import StreamingView
 from inference.models import InferenceJob
 from inference.resuming import Source, find_source, replay_events, resume
 from inference.services.attempts import message_for
-from inference.stream import Position
+from inference.stream import Placed, Position
 from llamagpu.http.database import release_connections
 from llamagpu.http.origin import current_origin
 from llamagpu.http.permissions import READ_JOBS
@@ -48,19 +49,31 @@ class JobEventsView(StreamingView):
         },
     )
     def get(self, request: Request, job_id: uuid.UUID) -> HttpResponseBase:
-        after = read_cursor(request)
-        job = _own_job(request, job_id)
-        source = find_source(job, after)
-        if source is Source.NOWHERE:
-            return HttpResponse(status=204, headers={responses.JOB_ID_HEADER: str(job.pk)})
-        if source is Source.ROW:
-            items = replay_events(job, after)
-        else:
-            peer = current_origin.get().peer
-            holder = holder_of(request.user, request.auth, READ_JOBS, peer=peer)
-            items = resume(message_for(job), after, holder)
-        release_connections()
-        return responses.stream_events(request._request, str(job.pk), items)
+        items = events_after(request, job_id, read_cursor(request))
+        if items is None:
+            return HttpResponse(status=204, headers={responses.JOB_ID_HEADER: str(job_id)})
+        return responses.stream_events(request._request, str(job_id), items)
+
+
+def events_after(
+    request: Request, job_id: uuid.UUID, after: Position
+) -> AsyncIterator[Placed | None] | None:
+    """What stands after `after` in a job of the caller's own; None where that is nothing.
+
+    Raises AppError JOB_NOT_FOUND, CONFLICT where the texts are not kept, BACKEND_UNAVAILABLE.
+    """
+    job = _own_job(request, job_id)
+    source = find_source(job, after)
+    if source is Source.NOWHERE:
+        return None
+    if source is Source.ROW:
+        items = replay_events(job, after)
+    else:
+        peer = current_origin.get().peer
+        holder = holder_of(request.user, request.auth, READ_JOBS, peer=peer)
+        items = resume(message_for(job), after, holder)
+    release_connections()
+    return items
 
 
 def read_cursor(request: Request) -> Position:

@@ -89,7 +89,16 @@ def _is_empty(event: StreamEvent) -> bool:
 
 
 def _sse_frame(request: HttpRequest, place: Position, event: StreamEvent, position: int) -> str:
-    name = ""
+    name, data = event_data(request_id_of(request), event, position)
+    head = f"event: {name}\n" if name else ""
+    return f"id: {place}\n{head}data: {json.dumps(data, ensure_ascii=False)}\n\n"
+
+
+def event_data(request_id: str, event: StreamEvent, position: int) -> tuple[str, dict[str, Any]]:
+    """An event's name, empty for what is said of the answer itself, and what it tells a caller.
+
+    `position` is that of the last token, which the end names.
+    """
     if isinstance(event, TokenEvent):
         data: dict[str, Any] = {
             "token": event.text,
@@ -98,10 +107,11 @@ def _sse_frame(request: HttpRequest, place: Position, event: StreamEvent, positi
         }
         if event.logprobs:
             data["logprobs"] = _logprobs(event.logprobs)
-    elif isinstance(event, RestartEvent):
-        name, data = "restart", {"attempt": event.attempt}
-    elif isinstance(event, DoneEvent):
-        data = {
+        return "", data
+    if isinstance(event, RestartEvent):
+        return "restart", {"attempt": event.attempt}
+    if isinstance(event, DoneEvent):
+        return "", {
             "token": "",
             "position": position,
             "is_complete": True,
@@ -109,10 +119,7 @@ def _sse_frame(request: HttpRequest, place: Position, event: StreamEvent, positi
             "finish_reason": str(event.finish_reason),
             "usage": usage_fields(event.usage),
         }
-    else:
-        name, data = "error", error_body(request_id_of(request), event.code, event.message)
-    head = f"event: {name}\n" if name else ""
-    return f"id: {place}\n{head}data: {json.dumps(data, ensure_ascii=False)}\n\n"
+    return "error", error_body(request_id, event.code, event.message)
 
 
 def _whole_answer(request: HttpRequest, job_id: str, done: DoneEvent) -> HttpResponse:

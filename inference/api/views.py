@@ -70,7 +70,7 @@ class InferView(APIView):
         responses=ANSWER,
     )
     def post(self, request: Request) -> HttpResponseBase:
-        return PendingAnswer(_ask(request, PlainInferSerializer, is_streamed=False))
+        return PendingAnswer(ask(request, PlainInferSerializer, is_streamed=False))
 
 
 class StreamInferView(StreamingView):
@@ -87,7 +87,7 @@ class StreamInferView(StreamingView):
         responses={(200, "text/event-stream"): STREAM},
     )
     def post(self, request: Request) -> HttpResponseBase:
-        asked = _ask(request, StreamInferSerializer, is_streamed=True)
+        asked = ask(request, StreamInferSerializer, is_streamed=True)
         return responses.stream_events(request._request, asked.job_id, asked.events)
 
 
@@ -109,7 +109,7 @@ def awaiting(view: Callable[..., HttpResponseBase]) -> Callable[..., Any]:
     return serve
 
 
-def _ask(request: Request, serializer_class: type[InferSerializer], *, is_streamed: bool) -> Asked:
+def ask(request: Request, serializer_class: type[InferSerializer], *, is_streamed: bool) -> Asked:
     """Queue the call's job, or find the one that an earlier call has made under the same key."""
     call = read_call(serializer_class(data=request.data), request.user, request.auth)
     peer = current_origin.get().peer

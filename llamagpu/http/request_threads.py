@@ -82,6 +82,11 @@ def in_busy_threads(
     return serve
 
 
+def in_busy_thread(function: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
+    """The function as a coroutine function that runs it in one of the threads of busy views."""
+    return sync_to_async(function, thread_sensitive=False, executor=_busy)
+
+
 def in_request_thread(function: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
     """The function as a coroutine function that runs it in one of the threads of requests."""
     return sync_to_async(function, thread_sensitive=False, executor=_others)

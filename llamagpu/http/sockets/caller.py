@@ -39,11 +39,15 @@ class SocketCaller(Protocol):
         """One of the sockets that this caller may have. Raises AppError RATE_LIMIT_EXCEEDED."""
         ...
 
-    async def fresh(self) -> SocketCaller:
-        """The same caller as the database knows it now.
+    def look_again(self) -> SocketCaller:
+        """The same caller as the database knows it now; not for the event loop.
 
         Raises AppError AUTHENTICATION_FAILED and PERMISSION_DENIED where it may not call any more.
         """
+        ...
+
+    async def fresh(self) -> SocketCaller:
+        """The same, on the event loop."""
         ...
 
     async def count(self, group: LimitGroup) -> None:
