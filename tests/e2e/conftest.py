@@ -56,6 +56,7 @@ class Stack:
             "LLAMA_RATE_INFERENCE": "-1",
             "LLAMA_RATE_SYSTEM": "-1",
             "LLAMA_RATE_BATCH": "-1",
+            "LLAMA_RATE_PLUGINS": "-1",
             "LLAMA_UPSTREAM_ALLOW": "127.0.0.1",
             **environment,
         }
