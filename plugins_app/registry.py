@@ -2,15 +2,17 @@
 
 It looks every second and when the bell rings: starts what is new, ends what is gone, and puts a new
 generation in the place of an old one. A request keeps those that it began with, and one
-that cannot be loaded leaves its predecessor where it was. Without database or Redis all stays as it is.
+that cannot be loaded leaves its predecessor where it was; without one, a plugin that is fail_closed ends
+the requests that it applies to. Without database or Redis all stays as it is.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import redis
 from django.db import Error, connections
@@ -23,29 +25,22 @@ from plugins_app.breaker import Breaker, BreakerState
 from plugins_app.lineup import Lease, Lineups
 from plugins_app.link import Link
 from plugins_app.metrics import BREAKER_OPEN, RESIDENT_BYTES
+from plugins_app.places import Place, chosen_of, is_same_but_placed_otherwise, report_on
 from plugins_app.presence import PluginReport, announce, withdraw
 from plugins_app.recorder import Recorder
-from plugins_app.runners.base import PluginLoadError, Runner, RunnerState
+from plugins_app.runners.absent import AbsentRunner
+from plugins_app.runners.base import PluginLoadError, Runner
 from plugins_app.runners.factory import make_runner
-from plugins_app.spec import PluginSpec
+from plugins_app.spec import FailurePolicy, PluginSpec
 from plugins_app.wanted import wanted_generation, wanted_specs
+from plugins_app.watcher import scan_if_changed
 
 logger = logging.getLogger(__name__)
 
 _INTERVAL = 1.0
 _CLOSE_TIMEOUT = 2.0
-
-
-@dataclass(slots=True)
-class _Place:
-    """One wanted plugin: what runs of it, and how the newest try went."""
-
-    spec: PluginSpec
-    link: Link | None = None
-    #: -1: none.
-    tried_generation: int = -1
-    is_loading: bool = False
-    error: str = ""
+# For the first word of the database.
+_PATIENCE = 10.0
 
 
 class PluginRegistry:
@@ -58,18 +53,20 @@ class PluginRegistry:
         *,
         read: Callable[[], Sequence[PluginSpec]] = wanted_specs,
         read_generation: Callable[[], int] = wanted_generation,
+        scan: Callable[[], bool] = scan_if_changed,
     ) -> None:
         self._client = client
         self._worker = worker
-        self._read, self._read_generation = read, read_generation
+        self._read, self._read_generation, self._scan = read, read_generation, scan
         self._seen: int | None = None
         self._bell = Bell(client)
         self._recorder = Recorder(worker)
         self._lineups = Lineups(self._end_unused)
         self._lock = threading.RLock()
-        self._places: dict[str, _Place] = {}
+        self._places: dict[str, Place] = {}
         self._started: set[Runner] = set()
         self._settled = threading.Condition(self._lock)
+        self._is_known = threading.Event()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="plugins", daemon=True)
 
@@ -95,7 +92,12 @@ class PluginRegistry:
         self._say(lambda: withdraw(self._client, self._worker))
 
     def lease(self) -> Lease:
-        """`with registry.lease() as links:` holds the plugins of one request, in their order."""
+        """`with registry.lease() as links:` holds the plugins of one request, in their order.
+
+        Before anything is known of what is wanted, it waits for that.
+        """
+        if not self._is_known.is_set() and not self._is_known.wait(_PATIENCE):
+            logger.error("what plugins are wanted is not known: a request goes on without any")
         return self._lineups.lease()
 
     def follow(self) -> None:
@@ -111,30 +113,37 @@ class PluginRegistry:
                 self._recorder.event("plugin_unloaded", slug)
             # In the order in which they are wanted.
             self._places = {
-                slug: self._places.get(slug) or _Place(spec) for slug, spec in specs.items()
+                slug: self._places.get(slug) or Place(spec) for slug, spec in specs.items()
             }
             for slug, spec in specs.items():
                 self._want(self._places[slug], spec)
             self._line_up()
+        self._is_known.set()
 
     def wait_settled(self, timeout: float) -> bool:
         """Whether everything that is wanted was loaded or has failed within `timeout` seconds."""
+        deadline = time.monotonic() + timeout
+        if not self._is_known.wait(timeout):
+            return False
         with self._settled:
             return self._settled.wait_for(
-                lambda: all(not place.is_loading for place in self._places.values()), timeout
+                lambda: all(not place.is_loading for place in self._places.values()),
+                max(0.0, deadline - time.monotonic()),
             )
 
     def reports(self) -> dict[str, PluginReport]:
         with self._lock:
             places = {slug: replace(place) for slug, place in self._places.items()}
-        return {slug: _report(place) for slug, place in places.items()}
+        return {slug: report_on(place) for slug, place in places.items()}
 
-    def _want(self, place: _Place, spec: PluginSpec) -> None:
+    def _want(self, place: Place, spec: PluginSpec) -> None:
         place.spec = spec
+        if place.link is None and spec.policy is FailurePolicy.FAIL_CLOSED:
+            place.stand_in = self._stand_in(place)
         if place.is_loading or place.tried_generation == spec.generation:
             return
         link = place.link
-        if link is not None and _is_same_but_placed_otherwise(link.spec, spec):
+        if link is not None and is_same_but_placed_otherwise(link.spec, spec):
             place.link = Link(spec, link.runner, link.breaker, self._recorder)
             place.tried_generation, place.error = spec.generation, ""
             return
@@ -142,6 +151,12 @@ class PluginRegistry:
         threading.Thread(
             target=self._load, args=(spec,), name=f"load-{spec.slug}", daemon=True
         ).start()
+
+    def _stand_in(self, place: Place) -> Link:
+        if place.stand_in is not None and place.stand_in.spec == place.spec:
+            return place.stand_in
+        runner = AbsentRunner(place.spec, lambda: place.error)
+        return Link(place.spec, runner, Breaker(), self._recorder)
 
     def _load(self, spec: PluginSpec) -> None:
         slug, error = spec.slug, ""
@@ -182,7 +197,8 @@ class PluginRegistry:
         self._end_unused()
 
     def _line_up(self) -> None:
-        links = tuple(place.link for place in self._places.values() if place.link is not None)
+        chosen = [chosen_of(place) for place in self._places.values()]
+        links = tuple(link for link in chosen if link is not None)
         if links != self._lineups.links:
             self._lineups.replace(links)
             self._end_unused()
@@ -215,6 +231,7 @@ class PluginRegistry:
 
     def _look(self) -> None:
         try:
+            self._scan()
             self.follow()
         except Error as error:
             logger.warning("what plugins are wanted is not known: %s", error)
@@ -235,44 +252,3 @@ class PluginRegistry:
                 logger.warning("the bell of the plugins is not heard: %s", error)
                 self._stop.wait(_INTERVAL)
         self._bell.close()
-
-
-def _is_same_but_placed_otherwise(old: PluginSpec, new: PluginSpec) -> bool:
-    """Whether only its order, policy, models or roles have changed: it can go on as it runs.
-
-    Nothing has changed at all where it was reloaded.
-    """
-    moved = replace(
-        old,
-        order=new.order,
-        policy=new.policy,
-        models=new.models,
-        roles=new.roles,
-        generation=new.generation,
-    )
-    return moved == new and replace(old, generation=new.generation) != new
-
-
-def _report(place: _Place) -> PluginReport:
-    link = place.link
-    if link is None:
-        state = RunnerState.STARTING if place.is_loading else RunnerState.FAILED
-        return PluginReport(
-            state=state,
-            error=place.error,
-            version=place.spec.version,
-            tried_generation=max(0, place.tried_generation),
-        )
-    found = link.runner.report()
-    return PluginReport(
-        state=found.state,
-        error=place.error or found.error,
-        version=link.spec.version,
-        generation=link.spec.generation,
-        tried_generation=place.tried_generation,
-        pid=found.pid,
-        resident_bytes=found.resident_bytes,
-        restarts=found.restarts,
-        breaker=link.breaker.state,
-        isolation=found.isolation,
-    )

@@ -20,7 +20,7 @@ from monitoring import live_events
 from plugins_app.base import Hook
 from plugins_app.presence import read_reports
 from plugins_app.registry import PluginRegistry
-from plugins_app.runners.base import PluginFaultError, RunnerState
+from plugins_app.runners.base import FaultKind, PluginFaultError, RunnerState
 from plugins_app.spec import FailurePolicy, PluginSpec, Tier
 from tests.plugins_app.stage import ATTACK, HELLO, PATIENCE, Stage, answer_to, hostile
 
@@ -62,6 +62,7 @@ def registry(valkey: str, wishes: Wishes) -> Iterator[PluginRegistry]:
         WORKER,
         read=wishes.read,
         read_generation=wishes.read_generation,
+        scan=lambda: False,
     )
     yield registry
     registry.close(1.0)
@@ -191,6 +192,43 @@ def test_a_changed_file_is_not_loaded(
     assert answers(registry) == []
 
 
+def test_one_that_must_not_be_left_out_fails_requests_until_it_runs(
+    stage: Stage, registry: PluginRegistry, wishes: Wishes, settle: Callable[[], None]
+) -> None:
+    broken = stage.spec(hostile(head="raise ValueError('bad day')"))
+    closed = FailurePolicy.FAIL_CLOSED
+    wishes.want(replace(broken, slug="p", generation=1, policy=closed))
+    settle()
+    with registry.lease() as links:
+        assert [link.spec.slug for link in links] == ["p"]
+        with pytest.raises(PluginFaultError, match="bad day") as caught:
+            links[0].call(Hook.PROMPT, HELLO)
+    assert caught.value.kind is FaultKind.UNAVAILABLE
+    assert registry.reports()["p"].state is RunnerState.FAILED
+    wishes.want(replace(broken, slug="p", generation=2))  # fail_open again
+    settle()
+    assert answers(registry) == []
+    wishes.want(replace(stage.spec(says("good")), slug="p", generation=3, policy=closed))
+    settle()
+    assert answers(registry) == ["good"]
+
+
+def test_a_request_waits_for_the_first_word_of_the_database(
+    stage: Stage, registry: PluginRegistry, wishes: Wishes
+) -> None:
+    spec = stage.spec(says("good"), policy=FailurePolicy.FAIL_CLOSED)
+    wishes.want(replace(spec, slug="p", generation=1))
+
+    def slugs() -> list[str]:
+        with registry.lease() as links:
+            return [link.spec.slug for link in links]
+
+    with ThreadPoolExecutor(1) as caller:
+        early = caller.submit(slugs)
+        registry.follow()
+        assert early.result(PATIENCE) == ["p"]
+
+
 def test_without_the_database_all_goes_on(
     stage: Stage, registry: PluginRegistry, wishes: Wishes, settle: Callable[[], None]
 ) -> None:
@@ -212,7 +250,11 @@ class Away:
 
 def test_without_redis_all_goes_on(stage: Stage, wishes: Wishes) -> None:
     registry = PluginRegistry(
-        Away(), WORKER, read=wishes.read, read_generation=wishes.read_generation
+        Away(),
+        WORKER,
+        read=wishes.read,
+        read_generation=wishes.read_generation,
+        scan=lambda: False,
     )
     wishes.want(replace(stage.spec(says("good")), generation=1))
     registry.start()
