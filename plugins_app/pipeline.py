@@ -7,8 +7,8 @@ is fail_closed; else the request goes on without what the plugin would have done
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from typing import ClassVar, Protocol, TypeVar, cast
 
 from llamagpu.lib.error_codes import ErrorCode
@@ -47,14 +47,6 @@ class PluginSource(Protocol):
 
     def lease(self) -> AbstractContextManager[Sequence[PluginLink]]:
         """They stay usable until the context is left, whatever is reloaded meanwhile."""
-
-
-class NoPlugins:
-    """A source of none."""
-
-    @contextmanager
-    def lease(self) -> Iterator[Sequence[PluginLink]]:
-        yield ()
 
 
 class PluginStopError(Exception):

@@ -33,7 +33,6 @@ from plugins_app.runners.base import PluginLoadError, Runner
 from plugins_app.runners.factory import make_runner
 from plugins_app.spec import FailurePolicy, PluginSpec
 from plugins_app.wanted import wanted_generation, wanted_specs
-from plugins_app.watcher import scan_if_changed
 
 logger = logging.getLogger(__name__)
 
@@ -53,11 +52,10 @@ class PluginRegistry:
         *,
         read: Callable[[], Sequence[PluginSpec]] = wanted_specs,
         read_generation: Callable[[], int] = wanted_generation,
-        scan: Callable[[], bool] = scan_if_changed,
     ) -> None:
         self._client = client
         self._worker = worker
-        self._read, self._read_generation, self._scan = read, read_generation, scan
+        self._read, self._read_generation = read, read_generation
         self._seen: int | None = None
         self._bell = Bell(client)
         self._recorder = Recorder(worker)
@@ -231,7 +229,6 @@ class PluginRegistry:
 
     def _look(self) -> None:
         try:
-            self._scan()
             self.follow()
         except Error as error:
             logger.warning("what plugins are wanted is not known: %s", error)

@@ -42,7 +42,7 @@ from llamagpu.lib.redis_client import sync_client
 from monitoring.configuration import current, freeze
 from monitoring.metrics import REGISTRY
 from monitoring.metrics.flusher import start_flushing, stop_flushing
-from plugins_app.pipeline import NoPlugins
+from plugins_app.registry import PluginRegistry
 from plugins_app.watcher import PluginWatch
 
 logger = logging.getLogger(__name__)
@@ -50,6 +50,7 @@ logger = logging.getLogger(__name__)
 #: Seconds for running requests to end at shutdown, within the ten that `manage.py serve` has.
 DRAIN_TIMEOUT = 4.0
 _CLOSE_TIMEOUT = 2.0
+_PLUGINS_TIMEOUT = 10.0
 
 
 class WorkerRuntime:
@@ -65,7 +66,8 @@ class WorkerRuntime:
             on_evict=tell_eviction,
         )
         self._forwarder = Forwarder(client, name, self._engines)
-        self._runner = JobRunner(client, name, instance, self._engines, NoPlugins())
+        self._plugins = PluginRegistry(client, name)
+        self._runner = JobRunner(client, name, instance, self._engines, self._plugins)
         self._batches = BatchLane(
             self._runner, current().num_slots, self._engines.reports, available_bytes
         )
@@ -87,6 +89,14 @@ class WorkerRuntime:
         self._sweeper = Sweeper()
         self._batch_watch = BatchWatch(client)
         self._plugin_watch = PluginWatch(client)
+
+    def prepare(self) -> None:
+        """Before the first job comes: the plugins that it must pass, as far as they can be loaded."""
+        self._plugins.start()
+        if not self._plugins.wait_settled(_PLUGINS_TIMEOUT):
+            logger.warning(
+                "not all plugins are loaded yet; those that are fail_closed end requests"
+            )
 
     def start(self) -> None:
         """Report for duty, load what is wanted, look after forgotten jobs."""
@@ -127,6 +137,7 @@ class WorkerRuntime:
 
     def close(self) -> None:
         self._runner.close(_CLOSE_TIMEOUT)
+        self._plugins.close(_CLOSE_TIMEOUT)  # no request is under way any more
         REGISTRY.remove_source(self._figures.update)
         stop_flushing()
 
@@ -167,6 +178,7 @@ def _listen(sender: Any = None, instance: Any = None, **kwargs: Any) -> None:
 def _assemble(sender: Any = None, **kwargs: Any) -> None:
     global _runtime
     _runtime = WorkerRuntime(str(sender.hostname))
+    _runtime.prepare()
 
 
 @worker_ready.connect

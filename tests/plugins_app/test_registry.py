@@ -62,7 +62,6 @@ def registry(valkey: str, wishes: Wishes) -> Iterator[PluginRegistry]:
         WORKER,
         read=wishes.read,
         read_generation=wishes.read_generation,
-        scan=lambda: False,
     )
     yield registry
     registry.close(1.0)
@@ -254,7 +253,6 @@ def test_without_redis_all_goes_on(stage: Stage, wishes: Wishes) -> None:
         WORKER,
         read=wishes.read,
         read_generation=wishes.read_generation,
-        scan=lambda: False,
     )
     wishes.want(replace(stage.spec(says("good")), generation=1))
     registry.start()
