@@ -52,13 +52,16 @@ def check_room(model: Model, options: LoadOptions) -> None:
     if model.is_remote:
         return  # it takes no memory here
     _check_backend(options, workers)
-    if _may_use_gpu(options, workers) or any(_serves(worker, model) for worker in workers):
+    if _may_use_gpu(options, workers):
         return
+    if any(_serves(worker, model) for worker in workers):
+        found = [options.max_memory_bytes(total_bytes())]  # it fits, unless it is to have less
+    else:
+        stays = protected_models()
+        found = [room_of(worker, model, options, stays) for worker in workers]
     least = _least(model)
-    stays = protected_models()
-    found = [room_of(worker, model, options, stays) for worker in workers]
     rooms = [room for room in found if room is not None]
-    if len(rooms) < len(workers) or max(rooms) >= least.total:
+    if len(rooms) < len(found) or max(rooms) >= least.total:
         return
     raise AppError(
         ErrorCode.INSUFFICIENT_MEMORY,

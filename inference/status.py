@@ -8,15 +8,18 @@ from datetime import timedelta
 from typing import Any
 
 import redis
+from django.conf import settings
 from django.db.models import Count
 from django.utils import timezone
 
+from inference import pull_progress
 from inference.admission import find_workers, queue_length
 from inference.models import InferenceJob, Model
 from inference.presence import EngineReport, WorkerReport
 from inference.prompts import context_length
 from inference.states import ModelState
 from llamagpu.lib.percentiles import percentiles
+from llamagpu.lib.redis_client import sync_client
 from monitoring.configuration import current, register_running
 from monitoring.health import ProbeFailedError, register_probe
 from monitoring.services.configuration import register_validator
@@ -146,13 +149,26 @@ def _describe(model: Model, engines: list[EngineReport]) -> dict[str, Any]:
         "pull_error": model.pull_error or None,
         "state": str(best.state) if best else model.state,
         "loaded": bool(best and best.state is ModelState.READY),
-        "progress": best.progress if best and best.state is ModelState.LOADING else None,
+        "progress": _progress(model, best),
         "backend": best.backend if best and best.backend else None,
         "dtype": best.dtype if best and best.dtype else None,
         "memory": sum(engine.resident_bytes for engine in engines) or None,
         "capabilities": best.capabilities if best and best.capabilities else None,
         "metrics": best.metrics if best and best.metrics else None,
     }
+
+
+def _progress(model: Model, best: EngineReport | None) -> float | None:
+    """How much of a pull or of a load is done, 0 to 1; None where neither is under way."""
+    if best is not None:
+        return best.progress if best.state is ModelState.LOADING else None
+    if model.state != ModelState.DOWNLOADING:
+        return None
+    try:
+        pull = pull_progress.read(sync_client(settings.REDIS_URL), model.slug)
+    except redis.RedisError:
+        return None
+    return pull.fraction if pull else 0.0
 
 
 def _workers() -> list[WorkerReport]:

@@ -10,6 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from inference.api.model_filters import ModelFilters, choose_models
 from inference.api.model_schemas import CHANGE, MODEL, MODELS, PROGRESS, REMOVED
 from inference.api.model_serializers import (
     ChangeModelSerializer,
@@ -39,9 +40,10 @@ class ModelsView(APIView):
 
     access = {"GET": READ_MODELS, "POST": WRITE_MODELS}
 
-    @extend_schema(operation_id="list_models", responses=MODELS)
+    @extend_schema(operation_id="list_models", parameters=[ModelFilters], responses=MODELS)
     def get(self, request: Request) -> Response:
-        models = describe_models(Model.objects.visible_to(request.user).allowed_by(request.auth))
+        rows = Model.objects.visible_to(request.user).allowed_by(request.auth)
+        models = choose_models(request, describe_models(rows))
         return Response({"success": True, "count": len(models), "models": models})
 
     @extend_schema(

@@ -11,16 +11,19 @@ from llamagpu.http.fields import StrictSerializer
 from llamagpu.http.pagination import PAGE_PARAMETERS
 
 
-def read_filters(request: Request, serializer: type[StrictSerializer]) -> dict[str, Any]:
+def read_filters(
+    request: Request, serializer: type[StrictSerializer], *, has_pages: bool = True
+) -> dict[str, Any]:
     """The valid filters that `request` names; those it leaves out are absent.
 
     `serializer` declares one optional field a filter; values arrive as strings, so its fields must
     read them (`serializers.BooleanField`, not `FlagField`). Unknown parameters, parameters that
-    stand twice and wrong values raise ValidationError, which names them.
+    stand twice and wrong values raise ValidationError, which names them. Those of pages are unknown
+    to a list that comes whole (`has_pages`).
     """
     values: dict[str, str] = {}
     for name, given in request.query_params.lists():
-        if name in PAGE_PARAMETERS:
+        if has_pages and name in PAGE_PARAMETERS:
             continue
         if len(given) > 1:
             raise ValidationError({name: ["Stands more than once."]})

@@ -55,7 +55,7 @@ def test_a_conversation_remembers_until_it_is_cleared(stack: Stack) -> None:
 
 
 def test_an_answer_that_is_stopped_ends_its_job(stack: Stack) -> None:
-    process = talk(stack, LONG["text"], "--temperature", "0", "--max-tokens", "500")
+    process = talk(stack, str(LONG["text"]), "--temperature", "0", "--max-tokens", "500")
     assert process.stdout
     assert process.stdout.read(1)
     process.send_signal(signal.SIGINT)

@@ -197,6 +197,12 @@ def test_a_bound_of_its_own_counts(model: Any, operator: Caller, redis_client: A
     announce(redis_client, worker(memory_limit=8 * GIB, memory_available=8 * GIB))
     with refused(ErrorCode.INSUFFICIENT_MEMORY):
         load_model(actor=operator.user, model=model, options=LoadOptions(max_memory="100MB"))
+    # One that is served already is not given up for what cannot be.
+    announce(redis_client, worker(EngineReport(MODEL, ModelState.READY), memory_available=0))
+    with refused(ErrorCode.INSUFFICIENT_MEMORY):
+        load_model(actor=operator.user, model=model, options=LoadOptions(max_memory="100MB"))
+    assert row().desired_state == "automatic"
+    load_model(actor=operator.user, model=model, options=LoadOptions(max_memory="4GiB"))
 
 
 @pytest.mark.parametrize(

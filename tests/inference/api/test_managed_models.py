@@ -71,6 +71,8 @@ def test_an_operator_registers_pulls_cancels_and_deletes(
         "seconds_left": 15.0,
         "worker": "w",
     }
+    (listed,) = call(operator, "GET", "/api/models?state=downloading").json()["models"]
+    assert (listed["id"], listed["progress"]) == ("chat", 0.25)
     again = call(operator, "POST", "/api/models/chat/pull")
     assert (again.status_code, row("chat").state) == (202, "downloading")
     response = call(operator, "DELETE", "/api/models/chat/pull")

@@ -217,3 +217,34 @@ def test_without_a_worker_a_load_is_refused(
     response = call(operator, "POST", f"{BASE}/load", {})
     assert (response.status_code, response["Retry-After"]) == (503, "5")
     assert response.json()["error"]["code"] == "NO_WORKER"
+
+
+def test_models_are_found_by_what_they_are(member: Caller, model: Any, redis_client: Any) -> None:
+    far = {"slug": "far", "source": "remote:http://x/v1", "format": "remote", "is_enabled": False}
+    coming = {"slug": "coming", "source": "hub:org/coming@main", "state": "downloading"}
+    for fields in (far, coming):
+        sizes = dict.fromkeys(("num_parameters", "weight_bytes", "context_length", "vocab_size"), 0)
+        Model.objects.create(**(sizes | {"state": "available"} | fields))
+    announce(redis_client, worker(EngineReport(MODEL, ModelState.READY, backend="cpu")))
+
+    def found(query: str) -> list[str]:
+        body = member.get(f"/api/models?{query}").json()
+        return [model["id"] for model in body["models"]]
+
+    assert found("loaded=true") == found("backend=cpu") == found("state=ready") == [MODEL]
+    assert found("enabled=false") == found("source=remote") == ["far"]
+    assert found("state=downloading&loaded=false") == ["coming"]
+    assert found("architecture=LlamaForCausalLM&pinned=false") == [MODEL]
+    assert found("loaded=true&enabled=false") == []
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ("foo=1", "foo"), ("state=removed", "state"), ("loaded=perhaps", "loaded"), ("limit=1", "limit"),
+        ("state=ready&state=absent", "state"), ("backend=%00", "backend"), ("source=disk", "source"),
+    ],
+)  # fmt: skip
+def test_a_filter_that_is_none_is_named(member: Caller, model: Any, query: str, field: str) -> None:
+    response = member.get(f"/api/models?{query}")
+    assert (response.status_code, response.json()["error"]["details"][0]["field"]) == (400, field)
