@@ -19,6 +19,10 @@ _BODY = {"text": "What does the portal cost?", "max_tokens": 1}
 _MILLION = 1_000_000
 
 
+class NothingMeasuredError(Exception):
+    """A series has no values, so its figures would say nothing."""
+
+
 @dataclass(slots=True)
 class Figure:
     """A series of calls. Times in milliseconds, `rate` in calls a second, `cpu` in ms a call."""
@@ -61,7 +65,10 @@ class Work:
 
 
 def measure(stack: OwnStack, web_server: str, work: Work, tell: Callable[[str], None]) -> Any:
-    """All series, one after the other, on a stack with the instant engine."""
+    """All series, one after the other, on a stack with the instant engine.
+
+    Raises NothingMeasuredError.
+    """
     idle = _memory_of(stack.web_pid)
     figures = []
     tell("warming up")
@@ -133,6 +140,11 @@ async def _streams(stack: OwnStack, work: Work) -> Figure:
     arrivals = [found for found, _ in results if found]
     all_open = max((found[0][0] for found in arrivals), default=0)
     first_end = min((found[-1][0] for found in arrivals), default=0)
+    if all_open > first_end:
+        raise NothingMeasuredError(
+            f"{work.streams} streams of {work.tokens} tokens were never open at once: "
+            "ask for more tokens, or for fewer streams"
+        )
     delays = [
         (arrived_at - sent_at) / _MILLION
         for found in arrivals
@@ -174,6 +186,8 @@ def _moments_in(piece: bytes) -> list[int]:
 
 
 def _figure(name: str, values: list[float], errors: int) -> Figure:
+    if not values:
+        raise NothingMeasuredError(f"{name}: nothing was measured ({errors} errors)")
     found = percentiles(values)
     return Figure(name, len(values), errors, found["p50"], found["p95"], found["p99"])
 

@@ -26,6 +26,8 @@ WORKER, INSTANT_WORKER = "llamagpu", "inference.benchmark.portal.instant_worker"
 _START_TIMEOUT = 60.0
 _STOP_TIMEOUT = 15.0
 _NO_LIMIT = {f"LLAMA_RATE_{group}": "-1" for group in ("INFERENCE", "BATCH", "PLUGINS", "SYSTEM")}
+#: Every stream needs a thread of the worker: with fewer, some wait for others' ends.
+_WORKER_THREADS = {"LLAMA_WORKER_CONCURRENCY": "256"}
 
 #: How each web server is started; `{port}` is filled in.
 WEB_SERVERS: dict[str, tuple[str, ...]] = {
@@ -68,6 +70,7 @@ def own_stack(
         environment = {
             **os.environ,
             **_NO_LIMIT,
+            **_WORKER_THREADS,
             "LLAMA_DATA_DIR": str(folder),
             "LLAMA_MODEL_PATH": str(model_root),
             "LLAMA_PORT": str(port),

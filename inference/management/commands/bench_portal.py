@@ -12,7 +12,13 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from inference.benchmark.machine import describe_machine
-from inference.benchmark.portal.measurements import Figure, PortalFigures, Work, measure
+from inference.benchmark.portal.measurements import (
+    Figure,
+    NothingMeasuredError,
+    PortalFigures,
+    Work,
+    measure,
+)
 from inference.benchmark.portal.own_stack import WEB_SERVERS, StackError, own_stack
 
 
@@ -42,8 +48,8 @@ class Command(BaseCommand):
             try:
                 with own_stack(server, settings.LLAMA.model_path) as stack:
                     results.append(measure(stack, server, work, self._tell))
-            except StackError as error:
-                raise CommandError(str(error)) from error
+            except (StackError, NothingMeasuredError) as error:
+                raise CommandError(f"{server}: {error}") from error
         if options["json"]:
             body = {
                 "processor": machine.processor,
