@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 import math
+from functools import cache, cached_property
 from typing import Any
 
 from rest_framework import serializers
+
+
+@cache
+def _fields_of(serializer_class: type[StrictSerializer]) -> Any:
+    """The fields of an instance that nobody changes, bound to it."""
+    return serializers.Serializer.fields.func(serializer_class())  # type: ignore[attr-defined]
 
 
 class StrictSerializer(serializers.Serializer[Any]):
     """Refuses unknown fields by name, and bodies that are not an object."""
 
     default_error_messages = {"invalid": "The body must be a JSON object."}
+
+    @cached_property
+    def fields(self) -> Any:
+        """Copied once for a class: for every call anew they would cost more than the validation.
+
+        What fields may ask their serializer for, context and `partial`, is the same for all that share.
+        """
+        is_plain = self.parent is None and not self.partial and not self._context
+        return _fields_of(type(self)) if is_plain else super().fields
 
     def to_internal_value(self, data: Any) -> Any:
         if isinstance(data, dict):
