@@ -19,6 +19,7 @@ from inference.consumers import InferConsumer
 from llamagpu.checks import refuse_unsafe_start
 from llamagpu.http.request_threads import portal_application
 from llamagpu.http.sockets.consumer import NoSuchSocket
+from llamagpu.lib.garbage import look_seldom
 from monitoring.live.consumers import StreamConsumer
 from monitoring.metrics.flusher import start_flushing
 from monitoring.metrics.scrape_server import serve_metrics
@@ -42,3 +43,4 @@ application = ProtocolTypeRouter(
         ),
     }
 )
+look_seldom()

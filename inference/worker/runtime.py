@@ -37,6 +37,7 @@ from inference.worker.puller import Puller
 from inference.worker.reaper import Reaper
 from inference.worker.reconciler import Reconciler
 from inference.worker.sweeper import Sweeper
+from llamagpu.lib.garbage import look_seldom
 from llamagpu.lib.memory import available_bytes
 from llamagpu.lib.redis_client import sync_client
 from monitoring.configuration import current, freeze
@@ -183,6 +184,7 @@ def _assemble(sender: Any = None, **kwargs: Any) -> None:
 
 @worker_ready.connect
 def _start(**kwargs: Any) -> None:
+    look_seldom()
     current_runtime().start()
 
 
