@@ -7,13 +7,26 @@ how long each counter lives, so all but the first request of a minute raise it s
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, ClassVar
 
 from django_redis.cache import RedisCache
+from django_redis.pool import ConnectionFactory
 
 _MOST_REMEMBERED = 10_000
 # Counters that this process has seen: when to forget each, and the seconds that it lives in Redis.
 _seen: dict[str, tuple[float, int]] = {}
+
+
+class SharedClients(ConnectionFactory):
+    """One client for all threads, which borrows connections from a pool: Django makes a cache for each
+    request, and a client made with it costs more than the command that it sends."""
+
+    _clients: ClassVar[dict[str, Any]] = {}
+
+    def connect(self, url: str) -> Any:
+        if url not in self._clients:
+            self._clients[url] = super().connect(url)
+        return self._clients[url]
 
 
 class RateCache(RedisCache):

@@ -9,8 +9,11 @@ import os
 
 from celery import Celery
 
+from llamagpu.broker import use_shared_clients
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "llamagpu.settings")
 
+use_shared_clients()
 app = Celery("llamagpu")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks(["inference.worker"])

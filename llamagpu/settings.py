@@ -244,6 +244,7 @@ _cache = {
         "IGNORE_EXCEPTIONS": False,
         "SOCKET_CONNECT_TIMEOUT": 2,
         "SOCKET_TIMEOUT": 2,
+        "CONNECTION_FACTORY": "accounts.rate_cache.SharedClients",
         # Callers beyond that many wait for their turn: an error would leave them uncounted.
         "CONNECTION_POOL_CLASS": "redis.BlockingConnectionPool",
         "CONNECTION_POOL_KWARGS": {
