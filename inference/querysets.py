@@ -31,7 +31,7 @@ JOB_FILTERS = {
 class ModelQuerySet(models.QuerySet["Model"]):
     def visible_to(self, user: Any) -> ModelQuerySet:
         """All models for who may read models, else none; without those that were deleted."""
-        return self.known() if user.can(Resource.MODELS, Action.READ) else self.none()
+        return self.known() if sees_models(user) else self.none()
 
     def known(self) -> ModelQuerySet:
         """Without those that were deleted."""
@@ -49,6 +49,10 @@ class ModelQuerySet(models.QuerySet["Model"]):
     def servable(self) -> ModelQuerySet:
         """What lies on the disk and is not disabled."""
         return self.available().filter(is_enabled=True)
+
+
+def sees_models(user: Any) -> bool:
+    return bool(user.can(Resource.MODELS, Action.READ))
 
 
 def sees_all_jobs(user: Any, key: Any = None) -> bool:

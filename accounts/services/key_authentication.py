@@ -16,12 +16,17 @@ from accounts.role_rights import role_with_rights
 from llamagpu.http.errors import AppError
 from llamagpu.http.origin import Origin, current_origin
 from llamagpu.lib.error_codes import ErrorCode
+from llamagpu.lib.prepared_query import PreparedQuery
 
 REFUSAL = "The API key is unknown, revoked or expired."
 
 _LAST_USED_STEP = timedelta(minutes=1)
 # Compared with where a prefix is unknown, so that both refusals do the same work.
 _NO_DIGEST = "0" * 64
+
+_BY_PREFIX: PreparedQuery[ApiKey] = PreparedQuery(
+    lambda prefix: ApiKey.objects.select_related("user").filter(prefix=prefix).order_by()
+)
 
 
 class WrongAddressError(AppError):
@@ -68,7 +73,7 @@ def find_key(text: str) -> ApiKey | None:
     parts = split_key(text)
     if parts is None:
         return None
-    key = ApiKey.objects.select_related("user").filter(prefix=parts.prefix).first()
+    key = _BY_PREFIX.first(parts.prefix)
     digest = digest_key(parts, settings.API_KEY_PEPPER)
     matches = compare_digest(digest, key.digest if key else _NO_DIGEST)
     if key is None or not matches or not key.is_usable or not key.user.is_active:

@@ -28,6 +28,8 @@ ON CONFLICT (day, user_id, role_slug, key_prefix, model_slug) DO UPDATE SET
   completion_tokens = accounts_usageday.completion_tokens + excluded.completion_tokens,
   cached_tokens = accounts_usageday.cached_tokens + excluded.cached_tokens
 """
+# By hand as well: one statement that reads and removes.
+_REMOVE = "DELETE FROM accounts_tokenreservation WHERE job_id IN ({}) RETURNING job_id, role_slug"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,18 +96,25 @@ def settle(usages: Sequence[JobUsage]) -> None:
     """
     if not usages:
         return
-    reserved = TokenReservation.objects.filter(pk__in=[usage.job_id for usage in usages])
-    roles = dict(reserved.values_list("job_id", "role_slug"))
+    roles = _remove_reservations([usage.job_id for usage in usages])
     sums: dict[_Place, tuple[int, ...]] = defaultdict(lambda: (0, 0, 0, 0, 0))
     for usage in usages:
         payer, day = usage.payer, usage.finished_at.astimezone(UTC).date()
         role = roles.get(usage.job_id, payer.role_slug)
         place = (day, payer.user_id, role, payer.key_prefix, usage.model_slug, payer.username)
         sums[place] = tuple(map(sum, zip(sums[place], usage.counts, strict=True)))
-    reserved.delete()
     with connection.cursor() as cursor:
         for place in sorted(sums):  # in one order everywhere, so that two of these never deadlock
             adapted = connection.ops.adapt_datefield_value(place[0])
             cursor.execute(_ADD, (adapted, *place[1:], *sums[place]))
     minutes = [(str(usage.job_id), usage.total_tokens, usage.minute_subjects) for usage in usages]
     transaction.on_commit(lambda: settle_minute(minutes))
+
+
+def _remove_reservations(job_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, str]:
+    """The role of each job's admission, of those that had tokens set aside."""
+    column = TokenReservation._meta.pk
+    by_value = {column.get_db_prep_value(job_id, connection): job_id for job_id in job_ids}
+    with connection.cursor() as cursor:
+        cursor.execute(_REMOVE.format(", ".join(["%s"] * len(by_value))), list(by_value))
+        return {by_value[value]: role for value, role in cursor.fetchall()}

@@ -18,6 +18,7 @@ from inference.api.sampling_fields import (
 from inference.models import Model
 from inference.prompts import check_answer_length, most_new_tokens
 from inference.protocol import ChatMessage, Prompt, SamplingParams
+from inference.querysets import sees_models
 from llamagpu.http.errors import AppError
 from llamagpu.http.fields import (
     FlagField,
@@ -28,6 +29,7 @@ from llamagpu.http.fields import (
 )
 from llamagpu.http.permissions import Action, Resource
 from llamagpu.lib.error_codes import ErrorCode
+from llamagpu.lib.prepared_query import PreparedQuery
 from monitoring.configuration import current
 
 MAX_MESSAGES = 512
@@ -219,10 +221,15 @@ def given_in(body: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(sorted(named & SamplingParams.__dataclass_fields__.keys()))
 
 
+_AVAILABLE: PreparedQuery[Model] = PreparedQuery(
+    lambda slug: Model.objects.known().available().filter(slug=slug).order_by()
+)
+
+
 def find_model(slug: str, user: Any, key: Any) -> Model:
     """Raises AppError MODEL_NOT_FOUND, also for a model that the user may not see or `key` not use."""
-    models = Model.objects.visible_to(user).allowed_by(key)
-    model = models.available().filter(slug=slug).first()
+    is_open = sees_models(user) and (key is None or key.allows_model(slug))
+    model = _AVAILABLE.first(slug) if is_open else None
     if model is None:
         raise AppError(ErrorCode.MODEL_NOT_FOUND, f"There is no model '{slug}'.")
     return model

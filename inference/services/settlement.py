@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -12,26 +12,24 @@ from typing import Any
 import redis
 from django.conf import settings
 from django.db import transaction
-from django.db.models import QuerySet
 from django.utils import timezone
 
 from accounts.services import metering
-from inference.job_contents import kept_until, policies_of
+from inference.job_contents import kept_until
 from inference.job_metrics import count_end
 from inference.models import InferenceJob
 from inference.protocol import DoneEvent, ErrorEvent, Usage
 from inference.services.answers import answer_of, storable_text
 from inference.services.attempts import JobStart
+from inference.services.billing import Account, accounts_of
 from inference.states import JobState, sources_of
 from inference.stream import published_tokens
 from llamagpu.lib.error_codes import ErrorCode
 from llamagpu.lib.redis_client import sync_client
-from llamagpu.lib.retention import FOR_EVER
 
 logger = logging.getLogger(__name__)
 
 _MAX_ERROR_LENGTH = 500
-_Payer = tuple[Any, ...]
 _STATE_BY_CODE = {
     ErrorCode.CANCELLED: JobState.CANCELLED,
     ErrorCode.DEADLINE_EXCEEDED: JobState.EXPIRED,
@@ -140,10 +138,13 @@ def settle_jobs(settlements: Sequence[Settlement]) -> list[str]:
 
     Returns the ids that this call has settled.
     """
-    settled: dict[uuid.UUID, Settlement] = {}
-    policies = policies_of(uuid.UUID(item.job_id) for item in settlements)
+    settled: list[tuple[Settlement, Account]] = []
+    accounts = accounts_of(uuid.UUID(item.job_id) for item in settlements)
     for item in settlements:
-        policy = policies.get(uuid.UUID(item.job_id), FOR_EVER)
+        account = accounts.get(uuid.UUID(item.job_id))
+        if account is None:  # its row is gone
+            continue
+        policy = account.retention
         course = item.course or Course()
         changed = InferenceJob.objects.filter(
             pk=uuid.UUID(item.job_id), state__in=sources_of(item.state), attempt__lte=item.attempt
@@ -171,54 +172,30 @@ def settle_jobs(settlements: Sequence[Settlement]) -> list[str]:
             **item.start_fields,
         )
         if changed:
-            settled[uuid.UUID(item.job_id)] = item
-    payers = list(_payers(settled))
-    metering.settle(list(_bills(settled, payers)))
-    transaction.on_commit(lambda: _count_ends(settled, payers), robust=True)
-    return [item.job_id for item in settled.values()]
+            settled.append((item, account))
+    metering.settle([_bill(item, account) for item, account in settled])
+    transaction.on_commit(lambda: _count_ends(settled), robust=True)
+    return [item.job_id for item, _ in settled]
 
 
-def _payers(settled: Mapping[uuid.UUID, Settlement]) -> QuerySet[InferenceJob, _Payer]:
-    """Who pays for each settled job, its model and when it came."""
-    rows = InferenceJob.objects.filter(pk__in=list(settled)).order_by()
-    return rows.values_list(
-        "pk",
-        "model__slug",
-        "owner_id",
-        "owner__username",
-        "owner__role_id",
-        "owner__role__slug",
-        "api_key_id",
-        "api_key__prefix",
-        "created_at",
-        "admission_time",
-    )
-
-
-def _count_ends(settled: Mapping[uuid.UUID, Settlement], payers: Iterable[_Payer]) -> None:
+def _count_ends(settled: Iterable[tuple[Settlement, Account]]) -> None:
     """For the metrics, once the rows are written."""
-    for job_id, model, *_, created_at, admission_time in payers:
-        end = settled[job_id]
-        seconds = (end.finished_at - created_at).total_seconds() + (admission_time or 0.0)
-        count_end(end, model, seconds)
+    for item, account in settled:
+        count_end(item, account.model_slug, account.seconds_until(item.finished_at))
 
 
-def _bills(
-    settled: Mapping[uuid.UUID, Settlement], payers: Iterable[_Payer]
-) -> Iterator[metering.JobUsage]:
-    """What each settled job has used, and who pays."""
-    for row in payers:
-        item = settled[row[0]]
-        yield metering.JobUsage(
-            job_id=row[0],
-            payer=metering.Payer(row[2], row[3], row[4], row[5], row[6], row[7] or ""),
-            model_slug=row[1],
-            finished_at=item.finished_at,
-            is_failed=item.state in (JobState.FAILED, JobState.EXPIRED),
-            prompt_tokens=item.usage.prompt_tokens,
-            completion_tokens=item.usage.completion_tokens,
-            cached_tokens=item.usage.cached_tokens,
-        )
+def _bill(item: Settlement, account: Account) -> metering.JobUsage:
+    """What a settled job has used, and who pays."""
+    return metering.JobUsage(
+        job_id=uuid.UUID(item.job_id),
+        payer=account.payer,
+        model_slug=account.model_slug,
+        finished_at=item.finished_at,
+        is_failed=item.state in (JobState.FAILED, JobState.EXPIRED),
+        prompt_tokens=item.usage.prompt_tokens,
+        completion_tokens=item.usage.completion_tokens,
+        cached_tokens=item.usage.cached_tokens,
+    )
 
 
 def published_usage(row: InferenceJob) -> Usage:
