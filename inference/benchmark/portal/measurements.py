@@ -79,7 +79,7 @@ def measure(stack: OwnStack, web_server: str, work: Work, tell: Callable[[str], 
     calls = work.calls * 4
     figures.append(_with_cpu(stack, lambda: asyncio.run(_side_by_side(stack, work.callers, calls))))
     tell(f"{work.streams} streams")
-    figures.append(_with_cpu(stack, lambda: asyncio.run(_streams(stack, work))))
+    figures.append(_with_cpu(stack, lambda: asyncio.run(measure_streams(stack, work))))
     return PortalFigures(web_server, idle, _memory_of(stack.web_pid), figures)
 
 
@@ -127,7 +127,7 @@ async def _call_again_and_again(connection: Connection, calls: int) -> tuple[lis
     return taken, errors
 
 
-async def _streams(stack: OwnStack, work: Work) -> Figure:
+async def measure_streams(stack: OwnStack, work: Work) -> Figure:
     """The time from the engine's sending of a token to its arrival at the client.
 
     Only tokens count that were sent while all streams were open: before, the portal is busy with the

@@ -1,0 +1,49 @@
+"""Kombu's channels, each with one client."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from kombu import Connection
+
+from llamagpu.broker import Channel
+from llamagpu.celery import app
+
+
+@pytest.fixture
+def connection(redis_client: Any) -> Iterator[Connection]:
+    with app.connection_for_write() as connection:
+        yield connection
+
+
+def test_celery_sends_through_them(connection: Connection) -> None:
+    assert isinstance(connection.default_channel, Channel)
+
+
+def test_a_message_goes_and_comes_and_is_acknowledged(
+    connection: Connection, redis_client: Any
+) -> None:
+    queue = connection.SimpleQueue(f"test-{secrets.token_hex(4)}")
+    queue.put({"number": 1})
+    message = queue.get(timeout=10)
+    assert message.payload == {"number": 1}
+    assert redis_client.hlen("lg:unacked") == 1
+    message.ack()
+    assert redis_client.hlen("lg:unacked") == 0
+    queue.close()
+
+
+def test_a_channel_makes_one_client_for_commands_and_another_after_a_cut(
+    connection: Connection,
+) -> None:
+    channel: Any = connection.default_channel
+    first = channel._create_client()
+    assert channel._create_client() is first
+    assert channel._create_client(asynchronous=True) is not first
+    channel._disconnect_pools()
+    second = channel._create_client()
+    assert second is not first
+    assert second.ping()
