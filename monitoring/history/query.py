@@ -1,20 +1,20 @@
 """The history as columns: for each series one list of values, a place for each bucket.
 
 A bucket of which nothing is known is null. The end of a span, which is not rolled up yet, is merged here
-from shorter buckets. Rows are unpacked and turned into columns without a loop over their figures: seven
-days of minutes are twenty thousand rows.
+from shorter buckets. Seven days of minutes are twenty thousand rows: the packed figures of all of them are
+joined and read as one array, a column of which is a slice.
 """
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Iterable, Sequence
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from operator import itemgetter
-from typing import Any
 
 from monitoring.history.details import MODEL_SUMS, ModelDetails, percentile_figures
-from monitoring.history.figures import CLUSTER_FIGURES, NAN, figures_of, listed, place_of, unpack
+from monitoring.history.figures import CLUSTER_FIGURES, NAN, figures_of, listed, pack, place_of
 from monitoring.history.rows import read_samples
 from monitoring.history.samples import CLUSTER, RESOLUTIONS, Sample, bucket_of, gather
 from monitoring.history.series import CLUSTER_SERIES, NODE_SERIES, SeriesKind
@@ -64,43 +64,66 @@ def read_columns(
     `model` narrows the installation's series to one model's.
     """
     wanted = frozenset(names)
-    kinds = {
-        True: [kind for kind in CLUSTER_SERIES if kind.name in wanted],
-        False: [kind for kind in NODE_SERIES if kind.name in wanted],
-    }
+    of_cluster = [kind for kind in CLUSTER_SERIES if kind.name in wanted]
+    of_nodes = [kind for kind in NODE_SERIES if kind.name in wanted]
+    if model or not of_nodes:
+        rows = rows.filter(node=CLUSTER)
+    elif not of_cluster:
+        rows = rows.exclude(node=CLUSTER)
     tables = _of_model(rows, span, model) if model else _tables(rows, span)
-    columns = []
-    for node, table in sorted(tables.items()):
-        if model and node != CLUSTER:
-            continue
-        columns += _columns(node, table, kinds[node == CLUSTER])
-    return columns
+    return [
+        column
+        for node, table in sorted(tables.items())
+        for column in table.columns(node, of_nodes if node else of_cluster)
+    ]
 
 
-def _tables(rows: MetricSampleQuerySet, span: Span) -> dict[str, list[tuple[float, ...]]]:
-    """For each node one tuple a bucket: its figures, with the seconds that were watched in front."""
-    stored = rows.between(span.step, span.start, span.end).order_by()
-    tables: dict[str, list[tuple[float, ...]]] = {}
-    empty: dict[str, tuple[float, ...]] = {}
+class _Table:
+    """Of one node: for each bucket its packed figures, and the seconds that were watched."""
+
+    def __init__(self, node: str, span: Span) -> None:
+        self._places = place_of(figures_of(node))
+        self._span = span
+        self._blank = pack([NAN] * len(self._places))
+        self._packed: list[bytes | memoryview] = [self._blank] * span.num_buckets
+        self._covered = [NAN] * span.num_buckets
+
+    def put(self, start: int, covered: float, figures: bytes | memoryview) -> None:
+        place = (start - self._span.start) // self._span.step
+        self._covered[place] = covered
+        if len(figures) == len(self._blank):
+            self._packed[place] = figures
+        else:  # an older version's row lacks the last figures
+            self._packed[place] = (bytes(figures) + self._blank[len(figures) :])[: len(self._blank)]
+
+    def columns(self, node: str, kinds: Sequence[SeriesKind]) -> list[Column]:
+        if not kinds:
+            return []
+        values = array("d", b"".join(self._packed))
+        if sys.byteorder != "little":
+            values.byteswap()
+        width = len(self._places)
+        taken: dict[str, Sequence[float]] = {"covered": self._covered}
+        for name in {name for kind in kinds for name in (kind.figure, kind.per)} - {"covered", ""}:
+            taken[name] = values[self._places[name] :: width].tolist()
+        return [Column(kind.name, kind.unit, node or None, _values(kind, taken)) for kind in kinds]
+
+
+def _tables(rows: MetricSampleQuerySet, span: Span) -> dict[str, _Table]:
+    tables: dict[str, _Table] = {}
     newest = span.start - span.step
-    start, step = span.start, span.step
-    for node, at, covered, figures in stored.values_list("node", "start", "covered", "figures"):
+    stored = rows.between(span.step, span.start, span.end).order_by()
+    for node, start, covered, figures in stored.values_list("node", "start", "covered", "figures"):
         table = tables.get(node)
         if table is None:
-            empty[node] = (NAN,) * (len(figures_of(node)) + 1)
-            table = tables[node] = [empty[node]] * span.num_buckets
-        newest = at if at > newest else newest
-        table[(at - start) // step] = _filled((covered, *unpack(figures)), empty[node])
+            table = tables[node] = _Table(node, span)
+        table.put(start, covered, figures)
+        if start > newest:
+            newest = start
     for sample in _tail(rows, span, newest + span.step):
-        blank = (NAN,) * (len(figures_of(sample.node)) + 1)
-        table = tables.setdefault(sample.node, [blank] * span.num_buckets)
-        table[(sample.start - start) // step] = _filled((sample.covered, *sample.figures), blank)
+        table = tables.setdefault(sample.node, _Table(sample.node, span))
+        table.put(sample.start, sample.covered, pack(sample.figures))
     return tables
-
-
-def _filled(row: tuple[float, ...], empty: tuple[float, ...]) -> tuple[float, ...]:
-    """An older version's row lacks the last figures."""
-    return row if len(row) == len(empty) else (row + empty)[: len(empty)]
 
 
 def _tail(rows: MetricSampleQuerySet, span: Span, since: int) -> list[Sample]:
@@ -114,51 +137,27 @@ def _tail(rows: MetricSampleQuerySet, span: Span, since: int) -> list[Sample]:
     return gather(found, span.step)
 
 
-def _of_model(
-    rows: MetricSampleQuerySet, span: Span, model: str
-) -> dict[str, list[tuple[float, ...]]]:
-    """As `_tables`, with what the details say of one model in the place of everything."""
-    table = [(NAN,) * (len(CLUSTER_FIGURES) + 1)] * span.num_buckets
-    mine = rows.filter(node=CLUSTER)
-    samples = list(read_samples(mine.between(span.step, span.start, span.end)))
+def _of_model(rows: MetricSampleQuerySet, span: Span, model: str) -> dict[str, _Table]:
+    """With what the details say of one model in the place of everything; nothing for an unknown one."""
+    table, is_known = _Table(CLUSTER, span), False
+    samples = list(read_samples(rows.between(span.step, span.start, span.end)))
     newest = max((sample.start for sample in samples), default=span.start - span.step)
-    for sample in [*samples, *_tail(mine, span, newest + span.step)]:
+    for sample in [*samples, *_tail(rows, span, newest + span.step)]:
+        is_known = is_known or model in sample.details.models
         found = sample.details.models.get(model, ModelDetails())
         figures = {
             **dict(zip(MODEL_SUMS, found.sums, strict=True)),
             **percentile_figures(found.histograms),
         }
-        row = (sample.covered, *listed(CLUSTER_FIGURES, figures))
-        table[(sample.start - span.start) // span.step] = row
-    return {CLUSTER: table}
+        table.put(sample.start, sample.covered, pack(listed(CLUSTER_FIGURES, figures)))
+    return {CLUSTER: table} if is_known else {}
 
 
-def _columns(
-    node: str, table: Sequence[tuple[float, ...]], kinds: Sequence[SeriesKind]
-) -> list[Column]:
-    if not kinds:
-        return []
-    places = {name: place + 1 for name, place in place_of(figures_of(node)).items()}
-    places["covered"] = 0
-    needed = sorted(
-        {places[name] for kind in kinds for name in (kind.figure, kind.per) if name} | {0}
-    )
-    taken: list[Any] = list(zip(*map(itemgetter(*needed, 0), table), strict=True))
-    by_place = dict(zip(needed, taken, strict=False))
-    return [
-        Column(kind.name, kind.unit, node or None, _values(kind, by_place, places))
-        for kind in kinds
-    ]
-
-
-def _values(
-    kind: SeriesKind, by_place: dict[int, Sequence[float]], places: dict[str, int]
-) -> Sequence[float]:
-    values = by_place[places[kind.figure]]
+def _values(kind: SeriesKind, taken: Mapping[str, Sequence[float]]) -> Sequence[float]:
+    values = taken[kind.figure]
     if not kind.per:
         return values
-    divisors = by_place[places[kind.per]]
     return [
-        round(value / divisor, 6) if divisor else NAN
-        for value, divisor in zip(values, divisors, strict=True)
+        value / divisor if divisor else NAN
+        for value, divisor in zip(values, taken[kind.per], strict=True)
     ]

@@ -14,12 +14,13 @@ from monitoring.metrics.reading import Snapshot
 # Families of the metrics that count what a model has done; `_MODEL` is their label for it.
 _MODEL = "model_name"
 _SUMS = {
-    "requests": ("request_success_total", "request_failure_total"),
-    "errors": ("request_failure_total",),
-    "prompt_tokens": ("prompt_tokens_total",),
-    "generation_tokens": ("generation_tokens_total",),
+    "requests": "request_success_total",
+    "prompt_tokens": "prompt_tokens_total",
+    "generation_tokens": "generation_tokens_total",
 }
-_ERRORS, _CODE = "request_failure_total", "code"
+_FAILURES, _CODE = "request_failure_total", "code"
+# What a caller has cancelled is a request that ended, and no error.
+_CANCELLED = "CANCELLED"
 _HTTP, _STATUS = "http_requests_total", "status"
 
 
@@ -51,10 +52,15 @@ class Totals:
 
 def totals_of(snapshot: Snapshot) -> Totals:
     sums: dict[str, list[float]] = defaultdict(lambda: [0.0] * len(MODEL_SUMS))
-    for place, name in enumerate(MODEL_SUMS):
-        for family in _SUMS[name]:
-            for model, count in _by_label(snapshot, family, _MODEL):
-                sums[model][place] += count
+    for name, family in _SUMS.items():
+        for (model,), count in _by_labels(snapshot, family, _MODEL):
+            sums[model][MODEL_SUMS.index(name)] += count
+    errors: dict[str, float] = defaultdict(float)
+    for (model, code), count in _by_labels(snapshot, _FAILURES, _MODEL, _CODE):
+        sums[model][MODEL_SUMS.index("requests")] += count
+        if code != _CANCELLED:
+            sums[model][MODEL_SUMS.index("errors")] += count
+            errors[code] += count
     histograms: dict[str, dict[str, list[HistogramValue]]] = defaultdict(lambda: defaultdict(list))
     for name, family in HISTOGRAMS.items():
         info = snapshot.families.get(family)
@@ -74,8 +80,8 @@ def totals_of(snapshot: Snapshot) -> Totals:
             model: ModelDetails(tuple(sums[model]), merged.get(model, {}))
             for model in sorted({*sums, *merged})
         },
-        _summed(_by_label(snapshot, _ERRORS, _CODE)),
-        _summed(_by_label(snapshot, _HTTP, _STATUS)),
+        dict(errors),
+        _http_by_status(snapshot),
     )
 
 
@@ -115,17 +121,20 @@ def _grown(later: Mapping[str, float], earlier: Mapping[str, float]) -> dict[str
     return grown
 
 
-def _by_label(snapshot: Snapshot, family: str, label: str) -> Iterable[tuple[str, float]]:
-    info = snapshot.families.get(family)
-    if info is None or label not in info.labels:
-        return
-    place = info.labels.index(label)
-    for key, count in snapshot.counters.get(family, {}).items():
-        yield key[place], count
-
-
-def _summed(pairs: Iterable[tuple[str, float]]) -> dict[str, float]:
+def _http_by_status(snapshot: Snapshot) -> dict[str, float]:
     sums: dict[str, float] = defaultdict(float)
-    for name, count in pairs:
-        sums[name] += count
+    for (status,), count in _by_labels(snapshot, _HTTP, _STATUS):
+        sums[status] += count
     return dict(sums)
+
+
+def _by_labels(
+    snapshot: Snapshot, family: str, *labels: str
+) -> Iterable[tuple[tuple[str, ...], float]]:
+    """Each series of a counter by some of its labels; nothing where the family has others."""
+    info = snapshot.families.get(family)
+    if info is None or not set(labels) <= set(info.labels):
+        return
+    places = [info.labels.index(label) for label in labels]
+    for key, count in snapshot.counters.get(family, {}).items():
+        yield tuple([key[place] for place in places]), count

@@ -19,7 +19,7 @@ from llamagpu.supervisor.data_lock import DataLock
 from llamagpu.supervisor.errors import StartError
 from llamagpu.supervisor.preparation import FirstAdmin
 from llamagpu.supervisor.readiness import ReadinessProbe, reachable_host
-from llamagpu.supervisor.stack import check_address_is_free, web_spec, worker_spec
+from llamagpu.supervisor.stack import check_address_is_free, monitor_spec, web_spec, worker_spec
 from llamagpu.supervisor.welcome import base_url, welcome
 
 EVERY_ADDRESS = "0.0.0.0"  # noqa: S104 - nothing is bound to it here
@@ -138,4 +138,6 @@ def test_children_see_the_address_of_the_command_line() -> None:
     )
     worker = worker_spec(config, base_dir=Path("/srv"), port=8080)
     assert worker.command[worker.command.index("--pool") + 1] == "threads"
-    assert worker.stop_grace + web.stop_grace < 8
+    monitor = monitor_spec(base_dir=Path("/srv"))
+    assert monitor.command[-2:] == ("manage.py", "monitor")
+    assert worker.stop_grace + web.stop_grace + monitor.stop_grace < 9

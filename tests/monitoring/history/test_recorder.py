@@ -63,6 +63,28 @@ def test_beyond_that_the_oldest_are_dropped_and_counted() -> None:
     assert starts() == [NOW + second for second in range(3, 8)]
 
 
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="only a file can be given a size")
+@pytest.mark.django_db(transaction=True, serialized_rollback=True)
+def test_on_a_full_disk_samples_wait_until_there_is_room() -> None:
+    recorder = Recorder()
+    recorder.add(node_at(NOW, 1))
+    with connection.cursor() as cursor:
+        cursor.execute("PRAGMA page_count")
+        (pages,) = cursor.fetchone()
+        cursor.execute("PRAGMA freelist_count")
+        (free,) = cursor.fetchone()
+        cursor.execute(f"PRAGMA max_page_count = {pages}")
+        for second in range(1, 100 + free * 12):
+            recorder.add(node_at(NOW + second, second))
+        assert not recorder.flush()
+        waiting = recorder.num_waiting
+        assert waiting > 0
+        cursor.execute("PRAGMA max_page_count = 1073741823")
+    assert recorder.flush()
+    assert (recorder.num_waiting, recorder.dropped) == (0, 0)
+    assert len(starts()) == min(100 + free * 12, 1200)
+
+
 @pytest.mark.django_db
 def test_a_sample_that_is_older_than_what_is_kept_is_counted_and_not_written() -> None:
     recorder = Recorder()

@@ -125,6 +125,11 @@ def test_what_happened_during_a_long_silence_is_put_into_no_bucket() -> None:
     assert figure(sample, "requests") == 1
 
 
+def test_what_a_caller_has_cancelled_is_a_request_and_no_error() -> None:
+    found = totals({("request_failure_total", "m", "CANCELLED"): 4})
+    assert (found.sum_of("requests"), found.sum_of("errors"), found.errors) == (4, 0, {})
+
+
 def test_how_busy_it_is_stands_beside_it() -> None:
     meter = Meter()
     meter.at(0, served(0))
