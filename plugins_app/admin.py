@@ -96,10 +96,11 @@ class PluginAdmin(PortalModelAdmin):
         return False
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        """Who may only read sees no settings."""
+        """Who may only read sees neither settings nor paths, as in the API."""
         if self.has_change_permission(request, obj):
             return super().get_fieldsets(request, obj)
-        return [("Now", {"fields": _STANDING}), ("Files", {"fields": _FACTS})]
+        facts = [name for name in _FACTS if name != "path"]
+        return [("Now", {"fields": _STANDING}), ("Files", {"fields": facts})]
 
     def save_model(self, request: HttpRequest, obj: Plugin, form: Any, change: bool) -> None:
         fields = form.cleaned_data

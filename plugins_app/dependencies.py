@@ -30,8 +30,11 @@ def backends_present(configured: str, *, has_nvidia: bool) -> tuple[str, ...]:
 
 
 def _problem(requirement: Requirement) -> str | None:
-    if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
-        return None
+    try:
+        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
+            return None
+    except ValueError as error:  # what it compares cannot be compared
+        return f"{requirement} ({error})"
     try:
         installed = metadata.version(requirement.name)
     except metadata.PackageNotFoundError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +11,8 @@ from plugins_app.dependencies import missing_dependencies
 from plugins_app.discovery import Candidate
 from plugins_app.fingerprint import FingerprintError, fingerprint
 from plugins_app.manifest import Manifest, ManifestError, read_manifest
+
+logger = logging.getLogger(__name__)
 
 #: Longest path that is kept.
 MAX_PATH = 1000
@@ -43,6 +46,11 @@ def inspect(candidate: Candidate, backends: Sequence[str]) -> Findings:
             problem = _unmet(manifest, backends)
         except (FingerprintError, ManifestError) as error:
             problem = str(error)
+        except (
+            Exception
+        ) as error:  # foreign files: one that nobody foresaw must not hide the others
+            logger.exception("the plugin '%s' could not be inspected", candidate.slug)
+            problem = f"file: could not be inspected: {type(error).__name__}"
     return Findings(candidate.slug, problem[:_MAX_PROBLEM], facts)
 
 

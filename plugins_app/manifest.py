@@ -95,6 +95,10 @@ def _checked(metadata: Any, schema: Any, class_name: str) -> Manifest:
     for key in _REQUIRED:
         if key not in metadata:
             raise ManifestError(key, "is missing in PLUGIN_METADATA")
+    try:
+        metadata = plain_json(metadata)
+    except PlainJsonError as error:
+        raise ManifestError("PLUGIN_METADATA", str(error)) from error
     category = _category(metadata["category"])
     return Manifest(
         name=_text(metadata, "name"),

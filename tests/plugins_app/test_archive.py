@@ -10,6 +10,8 @@ import zipfile
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from plugins_app import archive as module
 from plugins_app.archive import ArchiveError, read_archive
@@ -192,3 +194,23 @@ def test_a_size_below_zero_does_not_lead_round_in_a_circle() -> None:
         made[148:156] = b"%06o\0 " % sum(made)
         with pytest.raises(ArchiveError):
             read_archive(bytes(made) * 4)
+
+
+@given(
+    st.sampled_from([zipped(), tarred(), tarred(mode="w")]),
+    st.lists(st.tuples(st.integers(0, 20_000), st.integers(0, 255)), min_size=1, max_size=8),
+    st.integers(0, 200),
+)
+@settings(max_examples=300, deadline=None)
+def test_whatever_is_changed_in_an_archive_it_is_read_or_refused(
+    packed: bytes, changes: Any, cut: int
+) -> None:
+    content = bytearray(packed)
+    for place, value in changes:
+        content[place % len(content)] = value
+    try:
+        slug, files = read_archive(bytes(content[: len(content) - cut]))
+    except ArchiveError:
+        return
+    assert slug == slug.lower()
+    assert all(".." not in name and not name.startswith("/") for name in files)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from plugins_app.base import Hook, PluginCategory
 from plugins_app.manifest import ManifestError, read_manifest
@@ -90,14 +95,18 @@ def test_versions_of_both_customs_are_taken(tmp_path: Path, version: str) -> Non
         ({"name": ...}, "name"),
         ({"name": " "}, "name"),
         ({"name": "x" * 101}, "name"),
-        ({"name": "a\x00b"}, "name"),
-        ({"name": "a\ud800b"}, "name"),
+        ({"name": "a\x00b"}, "PLUGIN_METADATA"),
+        ({"name": "a\ud800b"}, "PLUGIN_METADATA"),
         ({"author": 5}, "author"),
+        ({"name": "a\x7fb"}, "name"),
         ({"version": "one"}, "version"),
         ({"dependencies": "torch"}, "dependencies"),
         ({"dependencies": ["torch >= "]}, "dependencies"),
         ({"dependencies": ["torch @ https://example.org/torch.whl"]}, "dependencies"),
         ({"dependencies": ["a", "a"]}, "dependencies"),
+        ({"dependencies": ["a; os_name == '\ud800'"]}, "PLUGIN_METADATA"),
+        ({"author": {1, 2}}, "PLUGIN_METADATA"),
+        ({"author": b"x"}, "PLUGIN_METADATA"),
         ({"compatibility": []}, "compatibility"),
         ({"compatibility": ["tpu"]}, "compatibility"),
         ({"category": "magic"}, "category"),
@@ -153,3 +162,29 @@ def test_bytes_that_are_no_text_are_refused(tmp_path: Path, content: bytes) -> N
     (tmp_path / "plugin.py").write_bytes(content)
     with pytest.raises(ManifestError, match="file: "):
         read_manifest(tmp_path / "plugin.py")
+
+
+_words = st.recursive(
+    st.one_of(
+        st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8), st.binary()
+    ),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+
+
+@given(
+    st.dictionaries(st.sampled_from([*GOOD, "hooks", "api_version"]), _words, max_size=3), _words
+)
+@settings(max_examples=100, deadline=None)
+def test_whatever_stands_in_a_file_ends_in_a_manifest_or_a_reason(
+    changes: Any, schema: Any
+) -> None:
+    text = f"PLUGIN_METADATA = {GOOD | changes!r}\nSETTINGS_SCHEMA = {schema!r}\n{CLASS}"
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "plugin.py"
+        file.write_text(text, encoding="utf-8", errors="replace")
+        with contextlib.suppress(ManifestError):
+            json.dumps(read_manifest(file).settings_schema, allow_nan=False)

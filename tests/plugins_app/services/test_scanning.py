@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from monitoring.models import AuditLog
+from plugins_app import inspection
 from plugins_app.models import Plugin
 from plugins_app.services.scanning import scan_plugins
 from plugins_app.states import PluginState
@@ -65,6 +66,24 @@ def test_what_it_needs_is_held_against_what_is_there(
     assert "django<2 (installed: " in row().problem
     assert "no-such-thing>=1 (not installed)" in row().problem
     assert "django>=5" not in row().problem
+
+
+def test_what_nobody_foresaw_in_one_file_hides_no_other(
+    write_plugin: Any, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    write_plugin("odd", name="Odd")
+    write_plugin()
+    read = inspection.read_manifest
+
+    def stumble(path: Path) -> Any:
+        if path.stem == "odd":
+            raise RuntimeError
+        return read(path)
+
+    monkeypatch.setattr(inspection, "read_manifest", stumble)
+    scan_plugins()
+    assert row("odd").problem == "file: could not be inspected: RuntimeError"
+    assert row().state == PluginState.DISCOVERED
 
 
 def test_what_fits_no_backend_of_this_machine_is_rejected(write_plugin: Any) -> None:
