@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from django.db import models
 
 from llamagpu.http.permissions import WRITE_PLUGINS, Action, Resource, allows
+from plugins_app.spec import FailurePolicy
 from plugins_app.states import PluginState
 
 if TYPE_CHECKING:
@@ -24,8 +25,12 @@ class PluginQuerySet(models.QuerySet["Plugin"]):
         return self if user.can(Resource.PLUGINS, Action.READ) else self.none()
 
     def wanted(self) -> PluginQuerySet:
-        """Those that every worker shall run, in their order."""
-        return self.filter(state=PluginState.LOADED).order_by("order", "slug")
+        """Those that every worker shall run, in their order, and those that it must not do without.
+
+        The latter are fail_closed and cannot run now: requests that they apply to end meanwhile.
+        """
+        is_missed = models.Q(is_enabled=True, policy=FailurePolicy.FAIL_CLOSED)
+        return self.filter(models.Q(state=PluginState.LOADED) | is_missed).order_by("order", "slug")
 
 
 class PluginSettingsQuerySet(models.QuerySet["PluginSettings"]):

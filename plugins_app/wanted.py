@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,11 @@ from plugins_app.models import Plugin, PluginGeneration
 from plugins_app.sealed_settings import open_settings
 from plugins_app.settings_schema import SettingsError, effective_settings
 from plugins_app.spec import Budget, FailurePolicy, PluginSpec, Tier
+from plugins_app.states import PluginState
 
 logger = logging.getLogger(__name__)
+
+_OF_NO_FILE = ""
 
 
 def wanted_generation() -> int:
@@ -26,15 +30,22 @@ def wanted_generation() -> int:
 def wanted_specs() -> tuple[PluginSpec, ...]:
     """Each plugin that shall run, in the order in which they act. Raises django.db.Error.
 
-    One whose settings cannot be opened any more is left out: the log names it.
+    One that cannot run now, such as one whose files have changed or whose secrets cannot be opened any
+    more, is left out; where it is fail_closed it is there with a digest that no file has.
     """
-    specs = []
-    for row in Plugin.objects.wanted():
+    found = (_spec_or_none(row) for row in Plugin.objects.wanted())
+    return tuple(spec for spec in found if spec is not None)
+
+
+def _spec_or_none(row: Plugin) -> PluginSpec | None:
+    if row.state == PluginState.LOADED:
         try:
-            specs.append(spec_of(row))
+            return spec_of(row)
         except (UnsealError, SettingsError) as error:
             logger.error("the settings of the plugin '%s' cannot be used: %s", row.slug, error)
-    return tuple(specs)
+    if row.policy != FailurePolicy.FAIL_CLOSED:
+        return None
+    return replace(spec_with(row, {}), sha256=_OF_NO_FILE)
 
 
 def spec_of(row: Plugin) -> PluginSpec:

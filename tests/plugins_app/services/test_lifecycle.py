@@ -10,9 +10,13 @@ import pytest
 from llamagpu.http.errors import AppError
 from monitoring import live_events
 from monitoring.models import AuditLog
+from plugins_app.base import Hook
 from plugins_app.bell import Bell
 from plugins_app.models import Plugin
+from plugins_app.runners.base import PluginLoadError
+from plugins_app.runners.factory import make_runner
 from plugins_app.services.approval import approve_plugin
+from plugins_app.services.arrangement import change_plugin
 from plugins_app.services.configuration import configure_plugin
 from plugins_app.services.lifecycle import disable_plugin, enable_plugin, reload_plugin
 from plugins_app.services.scanning import scan_plugins
@@ -132,3 +136,33 @@ def test_one_whose_secret_cannot_be_opened_leaves_the_others_running(
     assert len(wanted_specs()) == 2
     settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = "another-secret", []
     assert [spec.slug for spec in wanted_specs()] == ["other"]
+
+
+def test_without_one_that_is_fail_closed_no_request_passes(
+    approved: Plugin, settings: Any, redis_client: Any
+) -> None:
+    configure_plugin(actor=None, plugin=approved, config={"token": "s3cr3t"})
+    changes = {"policy": "fail_closed", "enabled": True}
+    row = change_plugin(actor=None, plugin=approved, changes=changes)
+    path, text = Path(row.path), Path(row.path).read_text()
+    (spec,) = wanted_specs()
+    assert spec.sha256 == row.sha256
+    for break_it in (
+        lambda: path.write_text(text + "# more"),
+        lambda: path.write_text("def ("),
+        path.unlink,
+    ):
+        break_it()
+        scan_plugins()
+        (spec,) = wanted_specs()
+        assert (spec.sha256, spec.policy, spec.config) == ("", "fail_closed", {})
+        assert spec.hooks == (Hook.PROMPT,)
+        with pytest.raises(PluginLoadError):
+            make_runner(spec).start()
+    path.write_text(text)
+    scan_plugins()
+    assert wanted_specs()[0].sha256 == row.sha256
+    settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = "another-secret", []
+    assert wanted_specs()[0].sha256 == ""
+    disable_plugin(actor=None, plugin=row)
+    assert wanted_specs() == ()
