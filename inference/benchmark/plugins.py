@@ -36,7 +36,10 @@ PROMPT_TEXT = (_WORDS * 27)[:2048]
 _STREAMS = 32
 _CHUNK = " weather"
 # What has no default.
-_SETTINGS: dict[str, dict[str, Any]] = {"system_prompt": {"text": "Answer in one sentence."}}
+_SETTINGS: dict[str, dict[str, Any]] = {
+    "system_prompt": {"text": "Answer in one sentence."},
+    "stop_phrase": {"phrases": ["a word that never comes"]},
+}
 _NEUTRAL = """
 from dataclasses import replace
 from plugins_app.base import BasePlugin
