@@ -8,6 +8,7 @@ from typing import Protocol, TypeVar, cast
 
 from plugins_app.base import Context, Hook, PluginRefusal
 from plugins_app.breaker import Breaker
+from plugins_app.outcomes import kept
 from plugins_app.runners.base import FaultKind, PluginFaultError, Runner
 from plugins_app.spec import PluginSpec
 
@@ -44,7 +45,7 @@ class Link:
         self._health = health
 
     def call(self, hook: Hook, context: C) -> C:
-        """What the plugin makes of `context`.
+        """`context` with what the plugin may change of it.
 
         Raises PluginRefusal, and PluginFaultError: UNAVAILABLE without a call while the breaker is open.
         """
@@ -53,7 +54,7 @@ class Link:
             raise PluginFaultError(FaultKind.UNAVAILABLE, "it failed too often lately")
         began = time.perf_counter()
         try:
-            result = self.runner.call(hook, context)
+            result = kept(context, self.runner.call(hook, context))
         except PluginRefusal:
             self._good(hook, Outcome.REFUSED, time.perf_counter() - began)
             raise

@@ -21,7 +21,6 @@ from plugins_app.base import (
     PromptContext,
     ResultContext,
 )
-from plugins_app.outcomes import checked
 from plugins_app.runners.base import FaultKind, PluginFaultError
 from plugins_app.spec import FailurePolicy, PluginSpec
 
@@ -39,7 +38,7 @@ class PluginLink(Protocol):
     def spec(self) -> PluginSpec: ...
 
     def call(self, hook: Hook, context: Context) -> Context:
-        """Raises PluginRefusal and PluginFaultError."""
+        """`context` with what the plugin may change. Raises PluginRefusal and PluginFaultError."""
 
 
 class PluginSource(Protocol):
@@ -137,8 +136,7 @@ def call_link(
     """
     spec = link.spec
     try:
-        made = cast(C, link.call(hook, context))
-        outcome = checked(context, made, spec.budget.max_output_bytes)
+        outcome = cast(C, link.call(hook, context))
         if check is not None:
             check_by(check, outcome)
         return outcome

@@ -8,15 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from plugins_app.base import BasePlugin, Context, Hook, PluginCategory, PluginRefusal
+from plugins_app.outcomes import kept
 from plugins_app.pipeline import PluginLink
 from plugins_app.runners.base import FaultKind, PluginFaultError
+from plugins_app.runners.context_check import check
 from plugins_app.spec import PluginSpec, Tier
 
 
 class Plain(BasePlugin):
     """A plugin of a test; what differs is `execute`."""
 
-    metadata: dict[str, Any] = {}  # type: ignore[assignment]
+    metadata: dict[str, Any] = {}
 
 
 class DirectLink:
@@ -29,11 +31,12 @@ class DirectLink:
 
     def call(self, hook: Hook, context: Context) -> Any:
         try:
-            return self.plugin.execute(context)
+            made = self.plugin.execute(context)
         except PluginRefusal:
             raise
         except Exception as error:
             raise PluginFaultError(FaultKind.RAISED, repr(error)) from error
+        return kept(context, check(made, context, self.spec.budget.max_output_bytes))
 
 
 def link(
@@ -47,7 +50,11 @@ def link(
         tier=Tier.CORE,
         path=Path("/nowhere"),
         sha256="",
-        hooks=tuple(part for hook in hooks for part in getattr(hook, "hooks", (hook,))),
+        hooks=tuple(
+            part
+            for hook in hooks
+            for part in (hook.hooks if isinstance(hook, PluginCategory) else (hook,))
+        ),
         config=fields,
         **known,
     )

@@ -9,6 +9,7 @@ from plugins_app.answer_filter import AnswerFilter
 from plugins_app.discovery import BUILT_IN
 from plugins_app.fingerprint import fingerprint
 from plugins_app.manifest import read_manifest
+from plugins_app.outcomes import kept
 from plugins_app.pipeline import PluginLink
 from plugins_app.runners.in_process import InProcessRunner
 from plugins_app.settings_schema import effective_settings
@@ -32,7 +33,7 @@ class Running:
         self.runner.start()
 
     def call(self, hook: Any, context: Any) -> Any:
-        return self.runner.call(hook, context)
+        return kept(context, self.runner.call(hook, context))
 
     def __call__(self, context: Any) -> Any:
         """By the one hook that it has."""
