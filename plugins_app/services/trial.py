@@ -52,14 +52,14 @@ def try_plugin(
     """
     check_loadable(plugin)
     spec = _spec(plugin, trial_settings(plugin, config))
-    chosen = _hook(spec, hook)
+    chosen = hook_named(spec, hook)
     if not _room.acquire(blocking=False):
         raise AppError(
             ErrorCode.BACKEND_UNAVAILABLE, "Other plugins are being tried now.", retry_after=2
         )
     release_connections()
     try:
-        trial = _run(spec, chosen, text, actor.role.slug if actor else "admin")
+        trial = run_trial(spec, chosen, text, actor.role.slug if actor else "admin")
     finally:
         _room.release()
     with transaction.atomic():
@@ -83,7 +83,8 @@ def _spec(plugin: Plugin, settings: dict[str, Any]) -> PluginSpec:
     return replace(spec, tier=Tier.USER, budget=budget)
 
 
-def _hook(spec: PluginSpec, hook: str | None) -> Hook:
+def hook_named(spec: PluginSpec, hook: str | None) -> Hook:
+    """Its first one where none is named. Raises AppError INVALID_INPUT for one that it does not have."""
     if hook is None:
         return spec.hooks[0]
     if hook not in spec.hooks:
@@ -92,7 +93,8 @@ def _hook(spec: PluginSpec, hook: str | None) -> Hook:
     return Hook(hook)
 
 
-def _run(spec: PluginSpec, hook: Hook, text: str, role: str) -> Trial:
+def run_trial(spec: PluginSpec, hook: Hook, text: str, role: str) -> Trial:
+    """One call of a plugin that is started for it."""
     runner = IsolatedRunner(spec)
     result, outcome, reason, began = None, "failed", None, time.perf_counter()
     try:

@@ -1,4 +1,4 @@
-"""manage.py plugin list | show | scan | approve | load | unload | reload | enable | disable | order | …"""
+"""manage.py plugin list | show | scan | approve | load | unload | reload | … | new | check | try"""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from llamagpu.http.errors import AppError
-from plugins_app.management.plugin_verbs import configuration, lifecycle, reading
+from plugins_app.management.plugin_verbs import authoring, configuration, lifecycle, reading
 
 #: Each adds verbs of one family.
-FAMILIES = (reading, lifecycle, configuration)
+FAMILIES = (reading, lifecycle, configuration, authoring)
 
 
 class Command(BaseCommand):
-    help = "Find, approve, load, set and order plugins."
+    help = "Find, approve, load, set and order plugins; write, check and try them."
     requires_system_checks = ()
 
     def add_arguments(self, parser: ArgumentParser) -> None:
