@@ -9,6 +9,7 @@ from rest_framework import serializers
 from accounts.key_settings import MAX_ENTRIES, MAX_NAME_LENGTH
 from accounts.services.api_keys import DEFAULT_GRACE, MAX_GRACE
 from llamagpu.http.fields import StrictSerializer, TextField, WholeNumberField
+from llamagpu.http.schema_words import asked
 
 
 def _texts(max_length: int) -> serializers.ListField:
@@ -17,6 +18,7 @@ def _texts(max_length: int) -> serializers.ListField:
     )
 
 
+@asked({"name": "ci", "allowed_models": ["smollm2-135m-instruct"]})
 class ChangeKeySerializer(StrictSerializer):
     """Body of PATCH: what is left out stays as it is; an empty list narrows nothing."""
 
@@ -30,6 +32,7 @@ class ChangeKeySerializer(StrictSerializer):
     )
 
 
+@asked({"name": "ci", "scopes": ["infer"], "expires_at": "2099-01-01T00:00:00Z"})
 class CreateKeySerializer(ChangeKeySerializer):
     """Body of POST. `user` is for Admins, who may make a key for somebody else."""
 
@@ -37,6 +40,7 @@ class CreateKeySerializer(ChangeKeySerializer):
     user = TextField(required=False, max_length=150)
 
 
+@asked({"grace_seconds": 3600})
 class RotateKeySerializer(StrictSerializer):
     """Body of POST …/rotate."""
 

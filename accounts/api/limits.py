@@ -26,8 +26,10 @@ from llamagpu.http.fields import StrictSerializer, WholeNumberField
 from llamagpu.http.filters import read_filters
 from llamagpu.http.pagination import PAGE_SCHEMA, page_response
 from llamagpu.http.permissions import READ_SYSTEM, WRITE_SYSTEM, SignedIn
+from llamagpu.http.schema_words import asked
 
 
+@asked({"inference_per_minute": 30, "concurrent_jobs": 4})
 class LimitsSerializer(StrictSerializer):
     """A limit that is left out or null is inherited; -1 is no limit, 0 allows nothing."""
 

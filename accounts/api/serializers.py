@@ -7,10 +7,12 @@ from typing import Any
 from rest_framework import serializers
 
 from llamagpu.http.fields import FlagField, StrictSerializer, TextField
+from llamagpu.http.schema_words import asked
 
 _MAX_PASSWORD = 4096
 
 
+@asked({"email": "ada@example.org", "first_name": "Ada"})
 class ProfileSerializer(StrictSerializer):
     """What everybody may change about themselves."""
 
@@ -19,6 +21,7 @@ class ProfileSerializer(StrictSerializer):
     last_name = TextField(required=False, allow_blank=True, max_length=150)
 
 
+@asked({"username": "ada", "password": "a long and secret one", "role": "user"})
 class NewUserSerializer(ProfileSerializer):
     """Body of POST /api/users."""
 
@@ -27,6 +30,7 @@ class NewUserSerializer(ProfileSerializer):
     role = TextField(max_length=32)
 
 
+@asked({"role": "operator", "retention": "30d"})
 class UserChangeSerializer(ProfileSerializer):
     """Body of PATCH /api/users/{id}."""
 
@@ -51,6 +55,7 @@ class RightsField(serializers.DictField):
         super().__init__(child=TextField(allow_blank=True, max_length=8), **kwargs)
 
 
+@asked({"description": "May use models.", "rights": {"inference": "RW"}})
 class RoleChangeSerializer(StrictSerializer):
     """Body of PATCH /api/roles/{slug}."""
 
@@ -59,6 +64,7 @@ class RoleChangeSerializer(StrictSerializer):
     rights = RightsField(required=False)
 
 
+@asked({"slug": "tester", "name": "Tester", "rights": {"inference": "RW", "models": "R"}})
 class NewRoleSerializer(RoleChangeSerializer):
     """Body of POST /api/roles."""
 

@@ -23,6 +23,7 @@ from inference.services.batches import Entry, Work
 from inference.services.submission import PromptTokens
 from llamagpu.http.errors import AppError, as_app_error
 from llamagpu.http.fields import FlagField, NumberField, TextField, WholeNumberField
+from llamagpu.http.schema_words import asked
 from llamagpu.lib.error_codes import ErrorCode
 from monitoring.configuration import current
 
@@ -71,6 +72,16 @@ class BatchItemSerializer(InferSerializer):
     resumable = None  # type: ignore[assignment]
 
 
+@asked(
+    {
+        "inputs": [
+            "What is the capital of France?",
+            {"id": "peru", "text": "What is the capital of Peru?", "max_tokens": 30},
+        ],
+        "max_tokens": 20,
+        "temperature": 0,
+    }
+)
 class BatchSerializer(SamplingSerializer):
     """Body of POST /api/batch_infer; `inputs` are strings, or objects with `id`, `text` or `messages`
     and parameters of their own, which go before those beside them."""

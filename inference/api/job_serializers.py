@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from drf_spectacular.utils import OpenApiExample, inline_serializer
+from drf_spectacular.utils import inline_serializer
 from rest_framework import serializers
 
-from inference.states import AttemptCause, JobKind, JobState
+from inference.states import JobKind, JobState
 from llamagpu.http.fields import StrictSerializer, TextField
 
 _STATES = [state.value for state in JobState]
@@ -153,35 +153,3 @@ def page_of(
         previous=serializers.URLField(allow_null=True, help_text="null at the beginning"),
         **fields,
     )
-
-
-TIMELINE_EXAMPLE = OpenApiExample(
-    "an answer whose engine died once",
-    response_only=True,
-    value={
-        "success": True,
-        "job_id": "0b2f6a4e-6f0e-4b43-9a51-3a0f3b1d8c55",
-        "request_id": "req_5f0c2a7b9d1e4c6f8a0b2d4e",
-        "owner": "ada",
-        "model": "smollm2-135m-instruct",
-        "state": JobState.SUCCEEDED.value,
-        "events": [
-            {
-                "stage": "queue",
-                "at": "2026-11-24T20:00:00.000000+00:00",
-                "duration": 0.012,
-                "details": {},
-            },
-            {
-                "stage": "attempt",
-                "at": "2026-11-24T20:00:03.100000+00:00",
-                "duration": None,
-                "details": {
-                    "number": 2,
-                    "worker": "llamagpu@host",
-                    "cause": AttemptCause.ENGINE_DIED.value,
-                },
-            },
-        ],
-    },
-)

@@ -11,10 +11,16 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from inference.api.job_examples import (
+    CONTENT_EXAMPLES,
+    JOB_EXAMPLE,
+    JOBS_EXAMPLE,
+    REQUEST_EXAMPLES,
+    TIMELINE_EXAMPLE,
+)
 from inference.api.job_filters import JobFilters, choose_jobs
 from inference.api.job_lookup import find_job, no_such_job, visible_jobs, with_relations
 from inference.api.job_serializers import (
-    TIMELINE_EXAMPLE,
     ContentRequestSerializer,
     JobContentSerializer,
     JobSerializer,
@@ -49,6 +55,7 @@ class JobsView(APIView):
         operation_id="list_jobs",
         parameters=[JobFilters, *PAGE_SCHEMA],
         responses=page_of("JobsPage", JobSerializer),
+        examples=[JOBS_EXAMPLE],
     )
     def get(self, request: Request) -> Response:
         jobs = with_relations(choose_jobs(request)).without_content()
@@ -61,7 +68,9 @@ class JobView(APIView):
     access = {"GET": READ_JOBS, "DELETE": INFER}
 
     @extend_schema(
-        operation_id="read_job", responses=answer_with("JobAnswer", job=WholeJobSerializer())
+        operation_id="read_job",
+        responses=answer_with("JobAnswer", job=WholeJobSerializer()),
+        examples=[JOB_EXAMPLE],
     )
     def get(self, request: Request, job_id: uuid.UUID) -> Response:
         return _whole(request, find_job(request.user, request.auth, job_id))
@@ -70,6 +79,7 @@ class JobView(APIView):
         operation_id="cancel_job",
         description="Ends a job; one that has ended stays as it is. Its worker may take a second.",
         responses={200: answer_with("JobEnding", job=WholeJobSerializer())},
+        examples=[JOB_EXAMPLE],
     )
     def delete(self, request: Request, job_id: uuid.UUID) -> Response:
         job = find_job(request.user, request.auth, job_id)
@@ -88,6 +98,7 @@ class JobContentView(APIView):
         responses=answer_with(
             "JobContentAnswer", job_id=serializers.UUIDField(), content=JobContentSerializer()
         ),
+        examples=CONTENT_EXAMPLES,
     )
     def post(self, request: Request, job_id: uuid.UUID) -> Response:
         body = ContentRequestSerializer(data=request.data)
@@ -127,6 +138,7 @@ class RequestView(APIView):
         responses=page_of(
             "RequestPage", TimelineSerializer, refusals=RefusedCallSerializer(many=True)
         ),
+        examples=REQUEST_EXAMPLES,
     )
     def get(self, request: Request, request_id: str) -> Response:
         # A NUL, which no request's id holds, is more than PostgreSQL takes in a question.

@@ -10,6 +10,7 @@ from llamagpu.http.schema_words import (
     TEXT,
     WHOLE,
     answer,
+    call_example,
     described,
     list_of,
     map_of,
@@ -99,6 +100,19 @@ _CHANGE = answer(
     freed_memory=described(WHOLE, "bytes"),
 )
 
+REGISTRATIONS = [
+    call_example({"source": "hub:org/name@main", "name": "chat", "keep_alive": 3600}, "of a hub"),
+    call_example({"source": "path:my-model"}, "a folder"),
+    call_example(
+        {
+            "source": "remote:http://gpu-1.example.org:8000/v1",
+            "upstream_model": "org/Some-Model",
+            "context_length": 32768,
+            "name": "some-model",
+        },
+        "of another server",
+    ),
+]
 MODEL = shown(answer(model=_MODEL), {"success": True, "model": _EXAMPLE})
 MODELS = shown(
     answer(count=WHOLE, models=list_of(_MODEL)),

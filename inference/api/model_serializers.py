@@ -14,6 +14,7 @@ from inference.model_sources import SourceKind, SourceRefusedError, kind_of
 from inference.models import FOR_EVER, Model
 from inference.services.registration import Registration, register_model
 from llamagpu.http.fields import FlagField, StrictSerializer, TextField, WholeNumberField
+from llamagpu.http.schema_words import asked
 from llamagpu.lib.memory import MemoryLimit
 
 _MAX_DEVICES = 64
@@ -75,6 +76,7 @@ def _replicas() -> WholeNumberField:
     return _limit("replicas", "workers that hold it; null: every worker")
 
 
+@asked({"optimization_level": 2, "keep_alive": 3600, "replicas": 1})
 class LoadSerializer(StrictSerializer):
     """Body of POST /api/models/{id}/load. What is left out follows the configuration."""
 
@@ -116,6 +118,7 @@ class LoadSerializer(StrictSerializer):
         return _columns(self.validated_data)
 
 
+@asked({"pinned": True, "max_new_tokens": 200, "max_running": 8})
 class ChangeModelSerializer(StrictSerializer):
     """Body of PATCH /api/models/{id}."""
 

@@ -11,7 +11,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from inference.api.model_filters import ModelFilters, choose_models
-from inference.api.model_schemas import CHANGE, MODEL, MODELS, PROGRESS, REMOVED
+from inference.api.model_schemas import CHANGE, MODEL, MODELS, PROGRESS, REGISTRATIONS, REMOVED
 from inference.api.model_serializers import (
     ChangeModelSerializer,
     LoadSerializer,
@@ -53,6 +53,7 @@ class ModelsView(APIView):
             [RegisterModelSerializer, RegisterRemoteSerializer],
             resource_type_field_name=None,
         ),
+        examples=REGISTRATIONS,
         responses={201: MODEL},
     )
     def post(self, request: Request) -> Response:

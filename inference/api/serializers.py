@@ -28,6 +28,7 @@ from llamagpu.http.fields import (
     WholeNumberField,
 )
 from llamagpu.http.permissions import Action, Resource
+from llamagpu.http.schema_words import asked
 from llamagpu.lib.error_codes import ErrorCode
 from llamagpu.lib.prepared_query import PreparedQuery
 from monitoring.configuration import current
@@ -108,6 +109,7 @@ class SamplingSerializer(StrictSerializer):
         return attrs
 
 
+@asked({"text": "What is the capital of France?", "max_tokens": 20, "temperature": 0})
 class InferSerializer(SamplingSerializer):
     """Body of POST /api/infer and /api/stream_infer."""
 

@@ -20,6 +20,7 @@ from inference.models import Upstream
 from inference.services.upstreams import change_upstream
 from llamagpu.http.errors import AppError
 from llamagpu.http.permissions import WRITE_MODELS
+from llamagpu.http.schema_words import call_example
 from llamagpu.lib.error_codes import ErrorCode
 
 REGISTRARS[SourceKind.REMOTE] = RegisterRemoteSerializer
@@ -58,7 +59,10 @@ class UpstreamView(APIView):
         operation_id="change_upstream",
         request=UpstreamSerializer,
         responses=UPSTREAM,
-        examples=[_EXAMPLE],
+        examples=[
+            call_example({"timeout": 60, "capabilities": ["chat", "completions"]}),
+            _EXAMPLE,
+        ],
     )
     def patch(self, request: Request, slug: str) -> Response:
         model = find_any_model(slug, request.user, request.auth)

@@ -13,6 +13,7 @@ from inference.openai_api.file_fields import file_name_of, id_in, seconds_of
 from inference.states import FileBatchState
 from llamagpu.http.errors import AppError
 from llamagpu.http.fields import StrictSerializer, TextField
+from llamagpu.http.schema_words import answered
 from llamagpu.lib.error_codes import ErrorCode
 
 BATCH_PREFIX = "batch_"
@@ -86,6 +87,27 @@ class BatchCountsSerializer(serializers.Serializer[Any]):
     failed = serializers.IntegerField()
 
 
+_BATCH = {
+    "id": "batch_5b0e8f0e8d5b4a5d9a3c1f0b7a1e2d3c",
+    "object": "batch",
+    "endpoint": "/v1/chat/completions",
+    "errors": None,
+    "input_file_id": "file-0f3c6f0e8d5b4a5d9a3c1f0b7a1e2d3c",
+    "completion_window": "24h",
+    "status": "in_progress",
+    "output_file_id": None,
+    "error_file_id": None,
+    "created_at": 1795966000,
+    "in_progress_at": 1795966001,
+    "expires_at": 1796052400,
+    **dict.fromkeys(("finalizing_at", "completed_at", "failed_at", "expired_at")),
+    **dict.fromkeys(("cancelling_at", "cancelled_at")),
+    "request_counts": {"total": 100, "completed": 40, "failed": 1},
+    "metadata": {"run": "7"},
+}
+
+
+@answered(_BATCH)
 class BatchObjectSerializer(serializers.Serializer[Any]):
     """A batch. Times are seconds since 1970; null where a state was not entered."""
 
@@ -111,6 +133,15 @@ class BatchObjectSerializer(serializers.Serializer[Any]):
     metadata = serializers.DictField(child=serializers.CharField(), allow_null=True)
 
 
+@answered(
+    {
+        "object": "list",
+        "data": [_BATCH],
+        "first_id": _BATCH["id"],
+        "last_id": _BATCH["id"],
+        "has_more": False,
+    }
+)
 class BatchListSerializer(serializers.Serializer[Any]):
     """One page of batches."""
 

@@ -11,6 +11,7 @@ from inference.openai_api.fields import NullsLeftOut, check_size
 from inference.openai_api.prompt_fields import PromptField, prompt_schema
 from inference.protocol import Prompt
 from llamagpu.http.fields import StrictSerializer, TextField, WholeNumberField
+from llamagpu.http.schema_words import asked
 
 #: Inputs of one call.
 MAX_INPUTS = 256
@@ -24,6 +25,7 @@ class InputsField(PromptField):
     noun = "inputs"
 
 
+@asked({"model": "smollm2-135m-instruct", "input": ["a llama", "interest rates"]})
 class EmbeddingSerializer(NullsLeftOut, StrictSerializer):
     """Body of POST /v1/embeddings. A null is the same as no value."""
 

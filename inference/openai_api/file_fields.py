@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from django.db.models import Q, QuerySet
-from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema_serializer
+from drf_spectacular.utils import OpenApiParameter
 from rest_framework import serializers
 from rest_framework.request import Request
 
@@ -16,6 +16,7 @@ from inference.models import StoredFile
 from inference.openai_api.fields import problem
 from inference.services.files import INPUT, OUTPUT
 from llamagpu.http.errors import AppError
+from llamagpu.http.schema_words import answered
 from llamagpu.lib.error_codes import ErrorCode
 
 FILE_PREFIX = "file-"
@@ -24,7 +25,7 @@ LIST_SCHEMA = [
     OpenApiParameter("after", str, description="id of the last one of the page before"),
     OpenApiParameter("limit", int, description="rows a page"),
 ]
-_EXAMPLE = {
+_FILE = {
     "id": "file-0f3c6f0e8d5b4a5d9a3c1f0b7a1e2d3c",
     "object": "file",
     "bytes": 1204,
@@ -36,7 +37,7 @@ _EXAMPLE = {
 }
 
 
-@extend_schema_serializer(examples=[OpenApiExample("a file", value=_EXAMPLE)])
+@answered(_FILE)
 class FileObjectSerializer(serializers.Serializer[Any]):
     """A file. Times are seconds since 1970."""
 
@@ -50,6 +51,15 @@ class FileObjectSerializer(serializers.Serializer[Any]):
     status = serializers.ChoiceField(choices=["processed"])
 
 
+@answered(
+    {
+        "object": "list",
+        "data": [_FILE],
+        "first_id": _FILE["id"],
+        "last_id": _FILE["id"],
+        "has_more": False,
+    }
+)
 class FileListSerializer(serializers.Serializer[Any]):
     """One page of files."""
 
@@ -60,6 +70,7 @@ class FileListSerializer(serializers.Serializer[Any]):
     has_more = serializers.BooleanField()
 
 
+@answered({"id": "file-0f3c6f0e8d5b4a5d9a3c1f0b7a1e2d3c", "object": "file", "deleted": True})
 class FileDeletedSerializer(serializers.Serializer[Any]):
     """What a deletion answers."""
 

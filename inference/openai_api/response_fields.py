@@ -21,6 +21,7 @@ from llamagpu.http.fields import (
     TextField,
     WholeNumberField,
 )
+from llamagpu.http.schema_words import asked
 from monitoring.configuration import current
 
 
@@ -75,6 +76,7 @@ class FlatToolChoiceField(serializers.Field[str, Any, str, Any]):
         return value
 
 
+@asked({"model": "smollm2-135m-instruct", "input": "What is the capital of France?"})
 class ResponseSerializer(NullsLeftOut, StrictSerializer):
     """Body of POST /v1/responses. A null is the same as no value."""
 

@@ -14,6 +14,7 @@ from inference.openai_api.prompt_fields import PromptField
 from inference.openai_api.tool_fields import ToolChoiceField, ToolSerializer, check_tools
 from inference.protocol import Prompt, SamplingParams
 from llamagpu.http.fields import FlagField, WholeNumberField
+from llamagpu.http.schema_words import asked
 
 #: Answers of one call to all of its prompts together.
 MAX_ANSWERS = 64
@@ -21,6 +22,13 @@ MAX_ANSWERS = 64
 _UNFILLED = 1
 
 
+@asked(
+    {
+        "model": "smollm2-135m-instruct",
+        "messages": [{"role": "user", "content": "What is the capital of France?"}],
+        "temperature": 0,
+    }
+)
 class ChatSerializer(CallSerializer):
     messages = ChatTurnSerializer(many=True, allow_empty=False)
     max_completion_tokens = WholeNumberField(required=False, min_value=1)
@@ -58,6 +66,7 @@ class ChatSerializer(CallSerializer):
         return _params({**fields, "logprobs": logprobs}, self.initial_data)
 
 
+@asked({"model": "smollm2-135m-instruct", "prompt": "The capital of France is", "max_tokens": 5})
 class CompletionSerializer(CallSerializer):
     prompt = PromptField()
     # 0 with `echo`: the prompt alone, for its log probabilities.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
-from drf_spectacular.utils import OpenApiExample, OpenApiResponse
+from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema_serializer
 
 Schema = dict[str, Any]
+Class = TypeVar("Class", bound=type)
 
 TEXT: Schema = {"type": "string"}
 WHOLE: Schema = {"type": "integer"}
@@ -75,4 +77,21 @@ def shown(schema: Schema, example: Any, text: str = "") -> OpenApiResponse:
         response=schema,
         description=text,
         examples=[OpenApiExample("answer", example, response_only=True)],
+    )
+
+
+def call_example(body: Any, name: str = "call") -> OpenApiExample:
+    """An example of a body, for a view that shows examples of its own."""
+    return OpenApiExample(name, body, request_only=True)
+
+
+def asked(example: Any) -> Callable[[Class], Class]:
+    """Marks the serializer of a body with an example of it."""
+    return extend_schema_serializer(examples=[call_example(example)])
+
+
+def answered(example: Any) -> Callable[[Class], Class]:
+    """Marks the serializer of an answer with an example of it."""
+    return extend_schema_serializer(
+        examples=[OpenApiExample("answer", example, response_only=True)]
     )

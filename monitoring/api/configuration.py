@@ -9,6 +9,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from llamagpu.http.permissions import READ_SYSTEM, WRITE_SYSTEM
+from llamagpu.http.schema_words import call_example
 from monitoring.api.answer_schemas import CHANGED_SETTINGS, CHANGES, SETTINGS
 from monitoring.configuration_listing import list_settings
 from monitoring.services.configuration import change_configuration
@@ -27,6 +28,7 @@ class ConfigurationView(APIView):
         operation_id="change_configuration",
         request={"application/json": CHANGES},
         responses=CHANGED_SETTINGS,
+        examples=[call_example({"rate_inference": 60, "keep_alive": 600})],
     )
     def patch(self, request: Request) -> Response:
         """`{name: value}`; null goes back to the default. All of it is taken or nothing."""
