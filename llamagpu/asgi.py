@@ -21,6 +21,7 @@ from llamagpu.http.request_threads import portal_application
 from llamagpu.http.sockets.consumer import NoSuchSocket
 from llamagpu.lib.garbage import look_seldom
 from monitoring.live.consumers import StreamConsumer
+from monitoring.live.socketio_server import SocketIoApplication
 from monitoring.metrics.flusher import start_flushing
 from monitoring.metrics.scrape_server import serve_metrics
 
@@ -38,6 +39,7 @@ application = ProtocolTypeRouter(
             [
                 path("ws/stream/", StreamConsumer.as_asgi(**_door)),
                 path("ws/infer/", InferConsumer.as_asgi(**_door)),
+                path("socket.io/", SocketIoApplication(authenticate_socket)),  # type: ignore[arg-type]
                 re_path("", NoSuchSocket.as_asgi()),
             ]
         ),

@@ -1,5 +1,6 @@
 from django.urls import path
 
+from monitoring.api.live import socketio_polling
 from monitoring.api.metrics import MetricsView
 from monitoring.api.views import livez, readyz
 from monitoring.views.audit import AuditPage
@@ -13,4 +14,5 @@ urlpatterns = [
     path("livez", livez, name="livez"),
     path("metrics", MetricsView.as_view(), name="metrics"),
     path("readyz", readyz, name="readyz"),
+    path("socket.io/", socketio_polling, name="socketio-polling"),
 ]

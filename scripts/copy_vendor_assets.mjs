@@ -22,6 +22,8 @@ const files = {
   "dompurify/LICENSE": "dompurify/LICENSE",
   "marked/lib/marked.esm.js": "marked/marked.esm.js",
   "marked/LICENSE": "marked/LICENSE",
+  "socket.io-client/dist/socket.io.esm.min.js": "socket.io/socket.io.esm.min.js",
+  "socket.io-client/LICENSE": "socket.io/LICENSE",
 };
 
 // The source maps stay behind, so a reference to one would only lead to a 404.

@@ -66,6 +66,12 @@ class SubscribeRequest(StreamRequest):
     ids = FlagField(required=False)
 
 
+class RoomRequest(StrictSerializer):
+    """What a client of Socket.IO asks for."""
+
+    streams = StreamsField()
+
+
 class PingRequest(StrictSerializer):
     action = serializers.ChoiceField(choices=ACTIONS)
     id = TextField(required=False, max_length=128)

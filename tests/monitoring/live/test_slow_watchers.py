@@ -14,7 +14,7 @@ import pytest
 from monitoring.live_events import MODEL_EVENTS, SYSTEM_METRICS, publish
 from tests.conftest import make_caller
 from tests.e2e.conftest import wait_until
-from tests.live_portal import Portal
+from tests.live_portal import PATIENCE, Portal
 
 pytestmark = [
     pytest.mark.django_db(transaction=True, serialized_rollback=True),
@@ -24,27 +24,41 @@ MEBIBYTE = 1 << 20
 FILLING = "x" * 20_000
 
 
+def begin(raw: socket.socket, portal: Portal, path: str, key: str) -> None:
+    """Shake hands at `path`, with little room for what will not be read."""
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    raw.settimeout(PATIENCE)
+    raw.connect(("127.0.0.1", portal.port))
+    nonce = base64.b64encode(os.urandom(16)).decode()
+    raw.sendall(
+        f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{portal.port}\r\nUpgrade: websocket\r\n"
+        f"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {nonce}\r\n"
+        f"Authorization: Bearer {key}\r\n\r\n".encode()
+    )
+    read_until(raw, b"\r\n\r\n")
+
+
+def say(raw: socket.socket, text: str) -> None:
+    """One short message."""
+    content = text.encode()
+    raw.sendall(bytes([0x81, 0x80 | len(content)]) + bytes(4) + content)
+
+
+def read_until(raw: socket.socket, end: bytes) -> None:
+    received = b""
+    while end not in received:
+        block = raw.recv(1)
+        assert block, received
+        received += block
+
+
 @contextmanager
 def deaf(portal: Portal, key: str, stream: str) -> Iterator[socket.socket]:
     """A socket that subscribes and reads nothing from then on."""
     with socket.socket() as raw:
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        raw.settimeout(30)
-        raw.connect(("127.0.0.1", portal.port))
-        nonce = base64.b64encode(os.urandom(16)).decode()
-        raw.sendall(
-            f"GET /ws/stream/ HTTP/1.1\r\nHost: 127.0.0.1:{portal.port}\r\nUpgrade: websocket\r\n"
-            f"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {nonce}\r\n"
-            f"Authorization: Bearer {key}\r\n\r\n".encode()
-        )
-        received = b""
-        while b"\r\n\r\n" not in received:
-            received += raw.recv(1)
-        text = json.dumps({"action": "subscribe", "streams": [stream]}).encode()
-        raw.sendall(bytes([0x81, 0x80 | len(text)]) + bytes(4) + text)
-        received = b""
-        while b"subscribed" not in received:
-            received += raw.recv(1)
+        begin(raw, portal, "/ws/stream/", key)
+        say(raw, json.dumps({"action": "subscribe", "streams": [stream]}))
+        read_until(raw, b"subscribed")
         yield raw
 
 
