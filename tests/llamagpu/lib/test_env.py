@@ -21,6 +21,14 @@ def test_a_secret_file_that_is_missing_is_an_error() -> None:
         Env({"NAME_FILE": "/nowhere"}).text("NAME")
 
 
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [("", None), ("127.0.0.1:9464", ("127.0.0.1", 9464)), ("[::1]:80", ("::1", 80))],
+)
+def test_an_address_to_listen_on(text: str, address: tuple[str, int] | None) -> None:
+    assert Env({"NAME": text}).address("NAME") == address
+
+
 def test_a_secret_that_cannot_be_kept_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(EnvError, match="NAME is not set"):
@@ -35,6 +43,8 @@ def test_a_secret_that_cannot_be_kept_is_an_error(tmp_path: Path) -> None:
         ("LLAMA_PORT", "0"),
         ("LLAMA_PORT", "http"),
         ("LLAMA_PORT", "65536"),
+        ("LLAMA_METRICS_BIND", "9464"),
+        ("LLAMA_METRICS_BIND", "127.0.0.1:0"),
         ("LLAMA_LOG_LEVEL", "loud"),
         ("LLAMA_TRUSTED_PROXY", "maybe"),
         ("LLAMA_JOB_TIMEOUT", "1501"),
