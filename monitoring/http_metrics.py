@@ -38,7 +38,8 @@ def note_answer(request: HttpRequest, response: HttpResponseBase, seconds: float
     door = door_of(request.path_info)
     REQUESTS.inc(
         door=door,
-        endpoint=route_of(request) or "none",
+        # Django admin has more pages than all the rest.
+        endpoint="admin" if door == "admin" else route_of(request) or "none",
         method=request.method if request.method in _METHODS else "other",
         status=f"{response.status_code // 100}xx",
     )

@@ -62,7 +62,11 @@ class JobMeter:
             self.tell()
 
     def end_attempt(self, usage: Usage) -> None:
-        """What the engine says at the end holds: not every token comes by itself."""
+        """What the engine says at the end holds: the last tokens may come with it alone."""
+        num_last = usage.completion_tokens - self._counted[1]
+        if num_last > 0 and len(self._came_at) == 1:
+            (before,) = self._came_at.values()
+            self._gaps.append(((time.monotonic() - before) / num_last, num_last))
         self.tell()
         self._count(usage)
 

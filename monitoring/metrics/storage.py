@@ -24,7 +24,7 @@ FAMILIES = "lg:metrics:families"
 BATCHES = "lg:metrics:batch:"
 
 #: Seconds after which a process that says nothing has no gauges any more.
-GAUGE_LIFETIME = 10
+GAUGE_LIFETIME = 6
 #: Fields beyond which the counts begin anew: names of models come and go, for years.
 MAX_FIELDS = 100_000
 
