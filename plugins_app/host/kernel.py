@@ -11,6 +11,7 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
 _PR_CAPBSET_DROP = 24
 _PR_SET_NO_NEW_PRIVS = 38
+_MNT_DETACH = 2
 _CAPABILITY_VERSION_3 = 0x20080522
 _LAST_CAPABILITY = 63
 
@@ -41,6 +42,11 @@ def mount(source: str, target: str, kind: str, flags: int, options: str) -> None
             options.encode(),
         )
     )
+
+
+def unmount(target: str) -> None:
+    """Also where something there is still in use. Raises OSError."""
+    _checked(_libc.umount2(os.fsencode(target), _MNT_DETACH))
 
 
 def prctl(option: int, *arguments: int) -> None:

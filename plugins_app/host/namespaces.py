@@ -10,7 +10,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from plugins_app.host.kernel import mount, unshare
+from plugins_app.host.kernel import mount, unmount, unshare
 
 _NEW_MOUNTS, _NEW_IPC, _NEW_USER = 0x00020000, 0x08000000, 0x10000000
 _NEW_PROCESSES, _NEW_NETWORK = 0x20000000, 0x40000000
@@ -45,6 +45,12 @@ def mount_folder(folder: Path) -> bool:
     except OSError:
         return False
     return True
+
+
+def unmount_folder(folder: Path) -> None:
+    """Undo `mount_folder`, where that was done."""
+    with contextlib.suppress(OSError):
+        unmount(str(folder))
 
 
 def become_nobody(folder: Path, needed: Sequence[Path]) -> bool:

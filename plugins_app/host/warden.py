@@ -14,6 +14,7 @@ import signal
 import socket
 import sys
 from contextlib import suppress
+from pathlib import Path
 
 from plugins_app.host import kernel, namespaces
 from plugins_app.host.frames import Frames
@@ -25,6 +26,7 @@ _PR_SET_CHILD_SUBREAPER = 36
 
 def run(channel_fd: int) -> None:
     """Never comes back."""
+    folder = Path.cwd()
     has_namespaces = sys.platform == "linux" and namespaces.enter()
     if sys.platform == "linux":
         kernel.prctl(_PR_SET_CHILD_SUBREAPER, 1)
@@ -42,7 +44,9 @@ def run(channel_fd: int) -> None:
     os.close(go_read)
     os.close(go_write)
     _wait(ended_read)
-    os._exit(_end(child))
+    code = _end(child)
+    _clear_away(folder)
+    os._exit(code)
 
 
 def _become_plugin(channel: socket.socket, go_read: int, *, has_namespaces: bool) -> None:
@@ -63,6 +67,16 @@ def _wait(ended: int) -> None:
     poll.register(_LIFELINE, select.POLLIN | select.POLLHUP)
     poll.register(ended, select.POLLIN | select.POLLHUP)
     poll.poll()
+
+
+def _clear_away(folder: Path) -> None:
+    """Nobody else may be left to do it."""
+    import shutil  # not before it is needed: it would slow down every start
+
+    os.chdir("/")
+    if sys.platform == "linux":
+        namespaces.unmount_folder(folder)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _end(child: int) -> int:

@@ -175,11 +175,14 @@ def test_nothing_of_it_outlives_the_worker(tmp_path: Path) -> None:
     plugin = psutil.Process(int(worker.stdout.readline()))
     warden = plugin.parent()
     assert warden is not None
+    folder = Path(warden.cwd())
+    assert folder.name.startswith("llamagpu-plugin-")
     worker.kill()
     worker.wait()
     worker.stdout.close()
     _, alive = psutil.wait_procs([plugin, warden], timeout=30)
     assert alive == []
+    assert not folder.exists()
 
 
 def test_a_killed_warden_takes_its_plugin_along(stage: Stage) -> None:
