@@ -25,6 +25,7 @@ from inference.api.batch_answers import (
 )
 from inference.api.batch_serializers import BatchSerializer, check_inputs, read_batch
 from inference.api.call_keys import made_once
+from inference.api.overhead import tell_overhead_so_far
 from inference.batch_waiting import wait_for_batch
 from inference.models import Batch
 from inference.services.batches import cancel_batch, submit_batch
@@ -84,6 +85,7 @@ class BatchInferView(APIView):
             )
 
         batch = made_once(request, _find_batch, submit)
+        tell_overhead_so_far(request._request)
         if call.is_async:
             url = request.build_absolute_uri(f"batches/{batch.pk}")  # beside this address
             return Response(accepted_answer(batch, request_id_of(request), url), status=202)

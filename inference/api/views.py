@@ -17,6 +17,7 @@ from inference.admission import admit
 from inference.api import responses
 from inference.api.answer_schemas import ANSWER, STREAM
 from inference.api.call_keys import made_once
+from inference.api.overhead import tell_overhead_so_far
 from inference.api.renderers import StreamingView
 from inference.api.serializers import (
     GenerationCall,
@@ -88,6 +89,7 @@ class StreamInferView(StreamingView):
     )
     def post(self, request: Request) -> HttpResponseBase:
         asked = ask(request, StreamInferSerializer, is_streamed=True)
+        tell_overhead_so_far(request._request)
         return responses.stream_events(request._request, asked.job_id, asked.events)
 
 

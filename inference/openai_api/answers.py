@@ -11,6 +11,7 @@ from contextlib import aclosing
 
 from django.http import HttpRequest, HttpResponseBase, JsonResponse, StreamingHttpResponse
 
+from inference.api.overhead import tell_overhead_so_far
 from inference.api.responses import JOB_ID_HEADER
 from inference.metrics import OVERHEAD
 from inference.openai_api.events import Item, follow_all
@@ -51,6 +52,7 @@ async def collect(request: HttpRequest, submitted: Submitted, answer: Answer) ->
 
 async def stream(request: HttpRequest, submitted: Submitted, answer: Answer) -> HttpResponseBase:
     """Chunks as they come; what fails before the first of them is an answer with its own status."""
+    tell_overhead_so_far(request)
     items = follow_all(submitted)
     first: Item = None
     waited_since = time.monotonic()

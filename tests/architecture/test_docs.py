@@ -7,6 +7,7 @@ import tomllib
 
 import pytest
 
+from llamagpu.lib.error_codes import ErrorCode
 from llamagpu.lib.setting_fields import SETTING_FIELDS, Applies
 from llamagpu.lib.version import VERSION
 from tests.architecture.test_files import PACKAGES, ROOT, tracked
@@ -55,6 +56,18 @@ def test_every_stage_is_in_the_architecture() -> None:
     text = read("docs/architecture.md")
     for number in range(1, 8):
         assert re.search(rf"^\| {number} \|", text, re.MULTILINE), number
+
+
+def test_every_error_stands_beside_its_status() -> None:
+    rows = re.findall(
+        r"^\| ((?:\d{3}(?:, )?)+) \| (`[A-Z_]+`.*) \|$", read("docs/api.md"), re.MULTILINE
+    )
+    documented = {
+        code: status for status, codes in rows for code in re.findall(r"`([A-Z_]+)`", codes)
+    }
+    assert set(documented) == {code.value for code in ErrorCode}
+    wrong = [code for code in ErrorCode if str(code.http_status) not in documented[code.value]]
+    assert wrong == []
 
 
 def test_one_version_everywhere() -> None:

@@ -38,6 +38,7 @@ MakeJob = Callable[..., GenerationJob]
 def request() -> Any:
     made = RequestFactory().post("/api/infer")
     made.received_at = time.perf_counter()  # type: ignore[attr-defined]
+    made.answer_headers = {}  # type: ignore[attr-defined]
     return made
 
 

@@ -95,6 +95,7 @@ async def streams(redis_client: Any) -> AsyncIterator[Any]:
 def request() -> Any:
     made = RequestFactory().post("/v1/chat/completions")
     made.received_at = time.perf_counter()  # type: ignore[attr-defined]
+    made.answer_headers = {}  # type: ignore[attr-defined]
     return made
 
 
