@@ -5,7 +5,7 @@ from monitoring.api.metrics import MetricsView
 from monitoring.api.views import livez, readyz
 from monitoring.views.audit import AuditPage
 from monitoring.views.configuration import ConfigurationPage
-from monitoring.views.home import home
+from monitoring.views.overview import home
 
 urlpatterns = [
     path("", home, name="home"),

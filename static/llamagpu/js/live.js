@@ -1,5 +1,5 @@
 // The live streams of /ws/stream/: one socket a page, opened with the first subscription. It comes back
-// by itself; while it is away the bar of the page says so.
+// by itself and asks for what it has missed; while it is away the bar of the page says so.
 
 const FIRST_WAIT = 1000;
 const LONGEST_WAIT = 15000;
@@ -10,15 +10,14 @@ const FINAL = new Map([
 ]);
 
 const handlers = new Map();
+const places = new Map();
 const watchers = new Set();
 let socket = null;
 let attempts = 0;
 let timer = null;
 
-const indicator = () => document.getElementById("live-state");
-
 function tell(state, text = "") {
-  const element = indicator();
+  const element = document.getElementById("live-state");
   if (element) {
     element.hidden = state === "connected";
     element.textContent = text;
@@ -27,19 +26,21 @@ function tell(state, text = "") {
   for (const watcher of watchers) watcher(state, text);
 }
 
-function send(action, streams) {
-  if (socket?.readyState === WebSocket.OPEN && streams.length) {
-    socket.send(JSON.stringify({ action, streams }));
+function send(action, stream) {
+  if (socket?.readyState !== WebSocket.OPEN) return;
+  const message = { action, streams: [stream] };
+  if (action === "subscribe") {
+    message.ids = true;
+    if (places.has(stream)) message.since = places.get(stream);
   }
+  socket.send(JSON.stringify(message));
 }
 
 function receive({ data }) {
   const event = JSON.parse(data);
-  for (const [stream, listeners] of handlers) {
-    if (event.stream === stream || event.event_type === stream) {
-      for (const listener of listeners) listener(event);
-    }
-  }
+  if (!event.stream) return;
+  places.set(event.stream, event.id);
+  for (const listener of handlers.get(event.stream) ?? []) listener(event);
 }
 
 function retry(code) {
@@ -61,26 +62,28 @@ function connect() {
   socket = new WebSocket(`${scheme}://${location.host}/ws/stream/`);
   socket.addEventListener("open", () => {
     attempts = 0;
-    send("subscribe", [...handlers.keys()]);
+    for (const stream of handlers.keys()) send("subscribe", stream);
     tell("connected");
   });
   socket.addEventListener("message", receive);
   socket.addEventListener("close", ({ code }) => retry(code));
 }
 
-// `listener` gets each event {timestamp, event_type, data} of the stream. Returns what ends it.
-export function subscribe(stream, listener) {
+// `listener` gets each event {timestamp, event_type, data, stream} of the stream; with `past` also those
+// of the last so many milliseconds. Returns what ends it.
+export function subscribe(stream, listener, { past = 0 } = {}) {
   const isNew = !handlers.has(stream);
   if (isNew) handlers.set(stream, new Set());
   handlers.get(stream).add(listener);
+  if (past && !places.has(stream)) places.set(stream, `${Date.now() - past}-0`);
   if (!socket) connect();
-  else if (isNew) send("subscribe", [stream]);
+  else if (isNew) send("subscribe", stream);
   return () => {
     const listeners = handlers.get(stream);
     listeners?.delete(listener);
     if (listeners && !listeners.size) {
       handlers.delete(stream);
-      send("unsubscribe", [stream]);
+      send("unsubscribe", stream);
     }
   };
 }

@@ -1,0 +1,43 @@
+"""The first page: for people who may see figures what goes on now, for strangers how to begin."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_safe
+
+from llamagpu.http.permissions import READ_MONITORING, Public, allows, declare_access
+from monitoring.configuration import current
+from monitoring.health import check_health
+
+#: Time frames of the charts: what the API calls them, and what the page does.
+RANGES = (("live", "Live"), ("1h", "1 h"), ("6h", "6 h"), ("24h", "24 h"), ("7d", "7 d"))
+#: Charts by the name that the page's script knows them by.
+CHARTS = (
+    ("machine", "Processor and memory"),
+    ("gpu", "GPU"),
+    ("traffic", "Requests and tokens a second"),
+    ("ttft", "Time to the first token"),
+    ("latency", "Whole requests"),
+    ("queue", "Running and waiting"),
+)
+
+
+@declare_access(Public("The first page says whether the server is ready and how to begin."))
+@require_safe
+def home(request: HttpRequest) -> HttpResponse:
+    failing = [f"{probe.name}: {probe.detail}" for probe in check_health() if not probe.healthy]
+    context = {
+        "reasons": failing,
+        "model": current().default_model,
+        "admin": settings.LLAMA.admin_username,
+        "base_url": request.build_absolute_uri("/").rstrip("/"),
+    }
+    if request.GET.get("part") == "health":
+        return render(request, "monitoring/overview_health.html", context)
+    if allows(READ_MONITORING, request.user, None):
+        return render(
+            request, "monitoring/overview.html", context | {"ranges": RANGES, "charts": CHARTS}
+        )
+    return render(request, "monitoring/home.html", context)

@@ -1,0 +1,126 @@
+// The overview: figures as they are measured, charts live or from the history, models and events.
+import { get } from "../../llamagpu/js/api.js";
+import { bytes, count, duration, percent, rounded } from "../../llamagpu/js/format.js";
+import { subscribe } from "../../llamagpu/js/live.js";
+import { showError } from "../../llamagpu/js/toast.js";
+import { EventList } from "./events.js";
+import * as firstSteps from "./first_steps.js";
+import * as charts from "./overview_charts.js";
+
+const HOUR = 3600000;
+const HEALTH_EVERY = 10000;
+const HISTORY_EVERY = 60000;
+
+const now = { machine: null, inference: null };
+let range = "live";
+let reading = null;
+let timer = null;
+
+const figure = (name) => document.querySelector(`[data-figure="${name}"]`);
+const put = (name, text) => {
+  figure(name).textContent = text;
+};
+
+function showMachine({ data }) {
+  now.machine = data;
+  put("cpu_usage", percent(data.cpu_usage));
+  put("memory_usage", percent(data.memory_usage));
+  put("memory_used", `${bytes(data.memory_used)} of ${bytes(data.memory_total)}`);
+  put("node", data.node);
+  put("gpu_usage", percent(data.gpu_usage));
+  put("gpu_label", data.gpus.length ? `GPU, ${percent(data.gpu_memory)} of its memory` : "no GPU on this node");
+  figure("gpu_label").title = data.gpu_reason ?? "";
+  if (range === "live") charts.explain("gpu", data.gpus.length ? "" : "No GPU on this node.");
+}
+
+function showInference({ data, timestamp }) {
+  now.inference = data;
+  put("requests_per_second", rounded(data.requests_per_second, 2));
+  put("tokens_per_second", rounded(data.tokens_per_second));
+  put("ttft", duration(data.ttft.p50));
+  put("latency", duration(data.latency.p95));
+  put("running", count(data.running));
+  put("waiting", count(data.waiting + data.queued));
+  if (range === "live") charts.add(now, Date.parse(timestamp));
+}
+
+async function chooseRange(value) {
+  range = value;
+  clearTimeout(timer);
+  reading?.abort();
+  if (range === "live") {
+    charts.clear();
+    return;
+  }
+  reading = new AbortController();
+  try {
+    await charts.showHistory(range, reading.signal);
+  } catch (error) {
+    showError(error);
+  }
+  if (range === value) timer = setTimeout(() => chooseRange(value), HISTORY_EVERY);
+}
+
+const LOOKS = { ready: "state-good", loading: "state-busy", downloading: "state-busy", failed: "state-bad" };
+
+function modelLine(model) {
+  const item = document.createElement("li");
+  const link = document.createElement("a");
+  link.href = `/models/${encodeURIComponent(model.id)}`;
+  link.textContent = model.id;
+  const state = document.createElement("span");
+  state.className = `state ${LOOKS[model.state] ?? ""}`;
+  state.textContent = model.state;
+  const end = document.createElement("span");
+  end.className = "end";
+  end.textContent = [model.backend, model.memory ? bytes(model.memory) : ""].filter(Boolean).join(", ");
+  item.append(link, state, end);
+  return item;
+}
+
+async function showModels() {
+  const list = document.getElementById("models");
+  try {
+    const { models } = await get("/api/models");
+    const loaded = models.filter((model) => model.loaded || model.state !== "available");
+    const shown = (loaded.length ? loaded : models).slice(0, 8);
+    list.replaceChildren(...shown.map(modelLine));
+    if (!shown.length) list.textContent = "No model is here yet.";
+  } catch (error) {
+    list.textContent = error.message;
+  }
+}
+
+async function showHealth() {
+  const element = document.getElementById("health");
+  try {
+    const response = await fetch(element.dataset.address, { credentials: "same-origin" });
+    if (response.ok && !response.redirected) {
+      const html = new DOMParser().parseFromString(await response.text(), "text/html").body;
+      if (html.textContent.trim() !== element.textContent.trim()) element.replaceChildren(...html.childNodes);
+    }
+  } catch {
+    // The bar of the page says that the server is away.
+  }
+  setTimeout(showHealth, HEALTH_EVERY);
+}
+
+charts.draw();
+firstSteps.begin();
+showModels();
+setTimeout(showHealth, HEALTH_EVERY);
+
+subscribe("system_metrics", showMachine);
+subscribe("inference_stats", showInference);
+const events = new EventList(document.getElementById("events"), document.getElementById("no-events"));
+for (const stream of ["model_events", "plugin_events", "alert_events"]) {
+  subscribe(stream, (event) => events.add(event), { past: HOUR });
+}
+let pending = null;
+subscribe("model_events", () => {
+  clearTimeout(pending);
+  pending = setTimeout(showModels, 500);
+});
+for (const choice of document.querySelectorAll("input[name=range]")) {
+  choice.addEventListener("change", () => chooseRange(choice.value));
+}
