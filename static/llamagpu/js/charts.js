@@ -25,10 +25,10 @@ function paint(chart) {
 
 // `series` are labels; `format` shows a value; `max` fixes the top (100 for percent).
 export function lineChart(canvas, series, { format = rounded, max, stacked = false } = {}) {
-  const tick = (value) => {
-    const [first, last] = [chart.scales.x.min, chart.scales.x.max];
-    return last - first > DAY ? dayAndTime(value) : shortTime(value);
-  };
+  // Chart.js calls it with the axis as `this`, also before there is a chart.
+  function tick(value) {
+    return this.max - this.min > DAY ? dayAndTime(value) : shortTime(value);
+  }
   const chart = new Chart(canvas, {
     type: "line",
     data: {
