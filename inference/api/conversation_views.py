@@ -54,7 +54,7 @@ class ConversationsView(APIView):
         response["Location"] = f"{request.path}/{row.pk}"
         return response
 
-    @extend_schema(operation_id="forget_conversations", responses=FORGOTTEN)
+    @extend_schema(operation_id="forget_conversations", responses={200: FORGOTTEN})
     def delete(self, request: Request) -> Response:
         return Response({"success": True, "removed": forget_all(request.user)})
 
@@ -80,7 +80,7 @@ class ConversationView(APIView):
         version = body.validated_data["version"]
         return _shown(change_conversation(row=row, version=version, content=body.content))
 
-    @extend_schema(operation_id="forget_conversation", responses=FORGOTTEN)
+    @extend_schema(operation_id="forget_conversation", responses={200: FORGOTTEN})
     def delete(self, request: Request, conversation_id: uuid.UUID) -> Response:
         forget_conversation(_find(request, conversation_id))
         return Response({"success": True, "removed": 1})

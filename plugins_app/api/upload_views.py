@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.http import QueryDict
 from drf_spectacular.utils import extend_schema
 from rest_framework.exceptions import ValidationError
 from rest_framework.parsers import MultiPartParser
@@ -47,7 +48,9 @@ class PluginUploadView(PluginOperationView):
 def _form(request: Request) -> dict[str, Any]:
     """Each field once. Raises ValidationError."""
     fields: dict[str, Any] = {}
-    form: Any = request.data
+    form = request.data
+    if not isinstance(form, QueryDict):
+        return fields  # without any body there is no form either
     for name, values in form.lists():
         if len(values) > 1:
             raise ValidationError({name: ["Is there twice."]})

@@ -72,3 +72,8 @@ def test_json_is_no_form(admin: Caller) -> None:
 def test_the_name_of_a_call_is_no_name_for_a_plugin(admin: Caller) -> None:
     answer = upload(admin, zipped({"scan/__init__.py": source()}))
     assert answer.status_code == 400
+
+
+def test_an_upload_without_any_body_names_the_file(admin: Caller) -> None:
+    answer = Client().generic("POST", "/api/plugins/upload", headers=admin.headers)
+    assert (answer.status_code, answer.json()["error"]["details"][0]["field"]) == (400, "file")
