@@ -91,7 +91,7 @@ def measure_plugins(calls: int) -> list[Cost]:
                 time.perf_counter,
             ),
             _series(
-                "loading an isolated plugin",
+                "loading an isolated plugin, and ending it",
                 max(5, calls // 100),
                 lambda: _load(neutral),
                 1000.0,

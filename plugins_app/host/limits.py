@@ -5,8 +5,8 @@ from __future__ import annotations
 import resource
 from dataclasses import dataclass
 
-#: Seconds of processor before the first look of the worker, which gives more to who works for it.
-CPU_SECONDS = 60
+# A day of one core; then a fresh process. What bounds a call is the clock of the worker.
+_CPU_SECONDS = 86_400
 _FILE_BYTES = 16 * 1024 * 1024
 
 
@@ -22,7 +22,7 @@ class Limits:
 def limit(limits: Limits) -> None:
     """Holds for this process and all that it starts. Raises OSError, ValueError."""
     _set(resource.RLIMIT_AS, limits.memory_bytes)
-    _set(resource.RLIMIT_CPU, CPU_SECONDS)
+    _set(resource.RLIMIT_CPU, _CPU_SECONDS)
     _set(resource.RLIMIT_NOFILE, limits.max_open_files)
     _set(resource.RLIMIT_FSIZE, _FILE_BYTES)
     _set(resource.RLIMIT_CORE, 0)

@@ -24,6 +24,7 @@ from plugins_app.runners.base import (
     RunnerState,
 )
 from plugins_app.runners.context_check import check
+from plugins_app.runners.redaction import without_settings
 from plugins_app.spec import PluginSpec
 
 logger = logging.getLogger(__name__)
@@ -41,8 +42,9 @@ class InProcessRunner(Runner):
             verify(self.spec)
             self._loaded = LoadedPlugin(self.spec.path, self.spec.slug, self.spec.config)
         except (PluginLoadError, LoadError) as error:
-            self._state, self._error = RunnerState.FAILED, str(error)
-            raise PluginLoadError(str(error)) from error
+            words = without_settings(str(error), self.spec.config)
+            self._state, self._error = RunnerState.FAILED, words
+            raise PluginLoadError(words) from error
         self._state = RunnerState.READY
 
     def call(self, hook: Hook, context: Context) -> Context:

@@ -6,6 +6,7 @@ After too many deaths in a short time it stays away until it is reloaded.
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections import deque
@@ -95,7 +96,9 @@ class IsolatedRunner(Runner):
         usage = process.usage() if process is not None else None
         if process is not None and usage is not None:
             allowed = IDLE_CPU_SECONDS + _IDLE_CPU_SHARE * (time.monotonic() - process.started_at)
-            if usage.cpu_seconds - process.busy_seconds > allowed:
+            # A call may use every core.
+            worked = process.busy_seconds * (os.cpu_count() or 1)
+            if usage.cpu_seconds - worked > allowed:
                 process.end("it worked on while nobody called it")
         return RunnerReport(
             state=self._state,
@@ -125,6 +128,8 @@ class IsolatedRunner(Runner):
                 self._changed.notify_all()
         if is_late:
             process.end("it was closed")
+        elif process.is_gone:  # it ended before it was ours: its watcher found nothing to do
+            threading.Thread(target=self._bring_back, args=(process,), daemon=True).start()
 
     def _settle(self, state: RunnerState, error: str = "") -> None:
         with self._changed:
@@ -164,7 +169,7 @@ class IsolatedRunner(Runner):
             ran_for = 0.0
             try:
                 process = self._make()
-            except PluginLoadError as error:
+            except (PluginLoadError, RuntimeError) as error:  # no more threads, for one
                 logger.warning("the plugin '%s' did not come back: %s", self.spec.slug, error)
                 self._settle(RunnerState.BACKING_OFF, str(error))
                 if isinstance(error, PluginChangedError):

@@ -30,6 +30,7 @@ from plugins_app.host.limits import Limits
 from plugins_app.runners.answers import AnswerError, encode_call, read_answer
 from plugins_app.runners.base import FaultKind, PluginFaultError, PluginLoadError
 from plugins_app.runners.output_log import OutputLog
+from plugins_app.runners.redaction import without_settings
 from plugins_app.spec import PluginSpec
 
 _HOST = Path(__file__).resolve().parents[1] / "host"
@@ -74,11 +75,11 @@ class PluginProcess:
         self._pidfd: int | None = None
         self._is_dead = self._is_loaded = False
         self._gone = threading.Event()
-        self._folder = Path(tempfile.mkdtemp(prefix=f"llamagpu-plugin-{spec.slug}-"))
+        self._descriptors = threading.Lock()
         try:
+            self._folder = Path(tempfile.mkdtemp(prefix=f"llamagpu-plugin-{spec.slug}-"))
             self._frames, self._warden = self._spawn()
         except OSError as error:
-            shutil.rmtree(self._folder, ignore_errors=True)
             raise PluginLoadError(f"its process cannot be started: {error}") from error
         assert self._warden.stdout is not None  # noqa: S101  for the type: it is a pipe
         # The pipe alone says nothing of the warden: its plugin holds it, too.
@@ -88,6 +89,11 @@ class PluginProcess:
             target=self._watch, args=(on_exit,), name=f"plugin-{spec.slug}", daemon=True
         ).start()
         self._load(walls_required=walls_required)
+
+    @property
+    def is_gone(self) -> bool:
+        """Ended and cleared away; `on_exit` was told, or is about to be."""
+        return self._gone.is_set()
 
     def call(self, hook: Hook, context: Context, deadline: float) -> Context:
         """Waits for its turn until `deadline`; from then on the plugin has its budget's time.
@@ -162,6 +168,7 @@ class PluginProcess:
                 )
             except OSError:
                 ours.close()
+                shutil.rmtree(self._folder, ignore_errors=True)
                 raise
         return Frames(ours), warden
 
@@ -173,7 +180,9 @@ class PluginProcess:
             self._pidfd = _pidfd(self.pid)
             answer = self._hear(deadline)
             if "failed" in answer:
-                raise PluginLoadError(str(answer["failed"])[:500])
+                raise PluginLoadError(
+                    without_settings(str(answer["failed"])[:500], self.spec.config)
+                )
             self.isolation = tuple(str(wall) for wall in answer["loaded"])
             with self._turn:
                 self._is_loaded = not self._is_dead
@@ -244,16 +253,16 @@ class PluginProcess:
         if self._warden.stdin is not None:
             with contextlib.suppress(OSError):
                 self._warden.stdin.close()
-        if self._pidfd is not None:
-            # Its warden does the same, unless somebody has killed it.
-            with contextlib.suppress(OSError):
+        # Its warden does the same, unless somebody has killed it.
+        with self._descriptors, contextlib.suppress(OSError):
+            if self._pidfd is not None:
                 signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
 
     def _watch(self, on_exit: Callable[[PluginProcess], None]) -> None:
         self._output.run()
         code = self._warden.wait()
         self._kill(f"its process ended with {_told_exit(code)}")
-        with self._turn:  # nobody is reading any more
+        with self._turn, self._descriptors:  # nobody is reading any more
             self._frames.channel.close()
             for descriptor in (self._pidfd, self._warden_fd):
                 if descriptor is not None:

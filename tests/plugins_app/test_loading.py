@@ -115,3 +115,13 @@ def test_a_plugin_that_is_gone_cannot_be_loaded(stage: Stage, tier: Tier) -> Non
     spec.path.rename(spec.path.with_suffix(".gone"))
     with pytest.raises(PluginLoadError, match="its source cannot be read"):
         stage.start_spec(spec)
+
+
+@pytest.mark.parametrize("tier", TIERS)
+def test_what_a_plugin_says_of_its_end_quotes_no_setting(stage: Stage, tier: Tier) -> None:
+    """Whoever may read plugins reads it; settings may hold keys."""
+    source = hostile(methods="def initialize(self):\n    raise ValueError(f'bad: {self.config}')")
+    spec = stage.spec(source, tier=tier, config={"service": {"key": "sk-1234567890"}, "n": 3})
+    with pytest.raises(PluginLoadError, match="bad: ") as caught:
+        stage.start_spec(spec)
+    assert "1234567890" not in str(caught.value)
