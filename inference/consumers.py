@@ -159,10 +159,11 @@ class InferConsumer(PortalConsumer):
         position, sent_at = -1, time.monotonic()
         async with aclosing(cast(Any, asked.events)) as events:
             async for item in cast(AsyncIterator[Placed | None], events):
+                if item is not None and isinstance(item[1], TokenEvent):
+                    position = item[1].position
+                    item = None if item[1].is_empty else item
                 if item is not None:
                     place, event = item
-                    if isinstance(event, TokenEvent):
-                        position = event.position
                     name, data = event_data(request_id, event, position)
                     name = name or ("complete" if isinstance(event, DoneEvent) else "token")
                     text = write_message(

@@ -22,6 +22,9 @@ CALLS = Counter(
 CALL_SECONDS = Histogram(
     "plugin_call_seconds", "How long a hook took.", ("plugin", "hook"), _BUCKETS
 )
+OBSERVATIONS_DROPPED = Counter(
+    "plugin_observations_dropped_total", "Ends of requests that observers were not told of."
+)
 RESTARTS = Counter("plugin_restarts_total", "Hosts of plugins started again.", ("plugin",))
 RESIDENT_BYTES = Gauge("plugin_resident_bytes", "Memory of plugins' hosts.", ("plugin",))
 BREAKER_OPEN = Gauge(

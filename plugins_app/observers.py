@@ -7,6 +7,7 @@ import queue
 import threading
 
 from plugins_app.base import FinishedContext, Hook, PluginRefusal
+from plugins_app.metrics import OBSERVATIONS_DROPPED
 from plugins_app.pipeline import Chain, PluginSource
 from plugins_app.runners.base import PluginFaultError
 
@@ -30,6 +31,7 @@ class Observers:
         try:
             self._queue.put_nowait(context)
         except queue.Full:
+            OBSERVATIONS_DROPPED.inc()
             with self._lock:
                 self.num_dropped += 1
                 is_first = self.num_dropped == 1

@@ -74,18 +74,13 @@ async def _sse_events(
             place, event = item
             if isinstance(event, TokenEvent):
                 position = event.position
-            if not _is_empty(event):
+            if not (isinstance(event, TokenEvent) and event.is_empty):
                 sent_at = time.monotonic()
                 yield _sse_frame(request, place, event, position)
                 continue
         if time.monotonic() - sent_at >= _HEARTBEAT_AFTER:
             sent_at = time.monotonic()
             yield ": heartbeat\n\n"
-
-
-def _is_empty(event: StreamEvent) -> bool:
-    """Whether it only counts tokens whose text a plugin holds back."""
-    return isinstance(event, TokenEvent) and not event.text and not event.logprobs
 
 
 def _sse_frame(request: HttpRequest, place: Position, event: StreamEvent, position: int) -> str:

@@ -27,6 +27,11 @@ class TokenEvent:
     logprobs: tuple[TokenLogprob, ...] = ()
     index: int = 0
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether it only counts tokens, whose text a plugin holds back."""
+        return not self.text and not self.logprobs
+
 
 @dataclass(frozen=True, slots=True)
 class RestartEvent:

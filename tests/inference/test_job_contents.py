@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from accounts.models import ApiKey
 from inference import wire
-from inference.job_contents import kept_until, remove_due
+from inference.job_contents import kept_until, public_error, remove_due
 from inference.models import InferenceJob
 from inference.protocol import DoneEvent, FinishReason, Prompt, SamplingParams, Timings, Usage
 from inference.services.settlement import settle_jobs, settlement_of
@@ -144,3 +144,9 @@ def test_a_worker_sweeps(end: End, member: Caller) -> None:
     Sweeper().sweep()
     row.refresh_from_db()
     assert row.output == ""
+
+
+def test_what_was_refused_may_repeat_words_that_are_the_owners() -> None:
+    for code in ("INVALID_INPUT", "PLUGIN_REFUSED"):
+        assert "its owner reads why" in public_error(code, "he wrote: secret")
+    assert public_error("PLUGIN_FAILED", "the plugin 'p' failed") == "the plugin 'p' failed"
