@@ -10,6 +10,7 @@ from rest_framework import serializers
 from inference.api.serializers import MAX_MESSAGES, SamplingSerializer
 from inference.services.conversations import Content
 from llamagpu.http.fields import StrictSerializer, TextField, WholeNumberField
+from llamagpu.http.schema_words import asked
 
 #: Characters of all turns of a conversation together.
 MAX_TEXT = 1_000_000
@@ -53,6 +54,14 @@ class SettingsField(serializers.Field[Any, Any, Any, Any]):
         return value
 
 
+@asked(
+    {
+        "title": "France",
+        "model": "smollm2-135m-instruct",
+        "settings": {"temperature": 0},
+        "messages": [{"role": "user", "content": "What is the capital of France?"}],
+    }
+)
 class ConversationSerializer(StrictSerializer):
     """POST /api/conversations"""
 
@@ -74,6 +83,13 @@ class ConversationSerializer(StrictSerializer):
         return Content(fields["title"], fields["model"], fields["settings"], fields["messages"])
 
 
+@asked(
+    {
+        "title": "France",
+        "version": 1,
+        "messages": [{"role": "user", "content": "What is the capital of France?"}],
+    }
+)
 class ChangedConversationSerializer(ConversationSerializer):
     """PUT /api/conversations/{id}: the whole of it, and the version that it was made from."""
 

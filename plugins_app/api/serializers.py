@@ -14,6 +14,7 @@ from llamagpu.http.fields import (
     TextField,
     WholeNumberField,
 )
+from llamagpu.http.schema_words import asked
 from plugins_app.base import PluginCategory
 from plugins_app.models import MAX_ORDER
 from plugins_app.services.arrangement import BUDGET_RANGES, MAX_NAMES, WHOLE_LIMITS
@@ -73,6 +74,7 @@ def _names(what: str) -> serializers.ListField:
     )
 
 
+@asked({"enabled": True, "policy": "fail_open", "models": ["smollm2-135m-instruct"]})
 class ChangePluginSerializer(StrictSerializer):
     """Body of PATCH /api/plugins/{id}."""
 
@@ -94,6 +96,7 @@ class ChangePluginSerializer(StrictSerializer):
         return {name: dict(value) if name == "budget" else value for name, value in fields.items()}
 
 
+@asked({"plugins": ["pii_redactor", "output_processor"]})
 class OrderSerializer(StrictSerializer):
     """Body of PUT /api/plugins/order."""
 
@@ -102,6 +105,7 @@ class OrderSerializer(StrictSerializer):
     )
 
 
+@asked({"sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"})
 class ApprovalSerializer(StrictSerializer):
     """Body of POST /api/plugins/{id}/approve."""
 
@@ -110,18 +114,21 @@ class ApprovalSerializer(StrictSerializer):
     )
 
 
+@asked({"config": {"replacement": "[removed]"}})
 class ConfigSerializer(StrictSerializer):
     """Body of PUT /api/plugins/{id}/config."""
 
     config = ObjectField(help_text="all settings; a secret that is left out or null stays")
 
 
+@asked({"number": 3})
 class RollbackSerializer(StrictSerializer):
     """Body of POST /api/plugins/{id}/config/rollback."""
 
     number = WholeNumberField(min_value=1, max_value=2**31 - 1, help_text="of the change")
 
 
+@asked({"text": "Write to ada@example.org", "hook": "prompt"})
 class TrySerializer(StrictSerializer):
     """Body of POST /api/plugins/{id}/try."""
 
