@@ -15,6 +15,8 @@ from llamagpu.lib.memory import limiting_group
 from monitoring.collectors.rates import RateMeter
 
 _ROOT = Path("/")
+# Groups come and go with the process; their limits change seldom.
+_FIND_EVERY = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +47,20 @@ class ContainerMeter:
 
     def __init__(self, root: Path = _ROOT, clock: Callable[[], float] = time.monotonic) -> None:
         self._root = root
+        self._clock = clock
         self._rates = RateMeter(clock)
+        self._cpu: _CpuGroup | None = None
+        self._has_memory_limit = False
+        self._found_at = float("-inf")
 
     def read(self) -> ContainerUsage | None:
         """None where no control group limits us."""
-        cpu = min(_cpu_groups(self._root), key=lambda group: group.limit, default=None)
-        memory = limiting_group(self._root)
+        if self._clock() - self._found_at >= _FIND_EVERY:
+            self._found_at = self._clock()
+            self._cpu = min(_cpu_groups(self._root), key=lambda group: group.limit, default=None)
+            self._has_memory_limit = limiting_group(self._root) is not None
+        cpu = self._cpu
+        memory = limiting_group(self._root) if self._has_memory_limit else None
         if cpu is None and memory is None:
             return None
         rates = self._rates.per_second(_cpu_counters(cpu) if cpu else {})

@@ -13,6 +13,9 @@ from llamagpu.lib.memory import group_limit_bytes
 
 # The kernel counts in hundredths of a second: two readings closer than this say little.
 _MIN_WINDOW = 0.1
+_LIMIT_EVERY = 60.0
+_limit: int | None = None
+_limit_at = float("-inf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +90,7 @@ class CpuMeter:
 
 
 def read_memory() -> MemoryUsage:
-    memory = psutil.virtual_memory()
-    limit = group_limit_bytes()
+    memory, limit = psutil.virtual_memory(), _group_limit()
     return MemoryUsage(
         total=memory.total,
         available=memory.available,
@@ -96,6 +98,14 @@ def read_memory() -> MemoryUsage:
         usage=memory.percent,
         limit=limit if limit is not None and limit < memory.total else None,
     )
+
+
+def _group_limit() -> int | None:
+    """Asked once a minute: a limit changes seldom, and finding it walks through all groups."""
+    global _limit, _limit_at
+    if time.monotonic() - _limit_at >= _LIMIT_EVERY:
+        _limit, _limit_at = group_limit_bytes(), time.monotonic()
+    return _limit
 
 
 def read_swap() -> SwapUsage:

@@ -17,6 +17,8 @@ from pathlib import Path, PurePath
 import psutil
 
 _FIND_EVERY = 5.0
+# Counting open files lists them all.
+_FDS_EVERY = 5.0
 # Reading how memory is shared walks all of a process's pages: not every second.
 _PSS_EVERY = 30.0
 
@@ -34,7 +36,7 @@ class Role(StrEnum):
 @dataclass(frozen=True, slots=True)
 class ProcessUsage:
     """One process. `cpu` is percent of one core since the last reading, bytes of memory; `pss` shares
-    what several have in common between them and may be half a minute old."""
+    what several have in common between them and may be half a minute old, `fds` five seconds."""
 
     role: Role
     pid: int
@@ -91,6 +93,8 @@ class _Watched:
         self._cpu: tuple[float, float] | None = None
         self._pss: int | None = None
         self._pss_at = float("-inf")
+        self._fds: int | None = None
+        self._fds_at = float("-inf")
 
     def read(self, now: float) -> ProcessUsage:
         """Raises psutil.Error once it is gone."""
@@ -102,6 +106,8 @@ class _Watched:
             threads, started = process.num_threads(), process.create_time()
         if now - self._pss_at >= _PSS_EVERY:
             self._pss, self._pss_at = _proportional_bytes(process.pid), now
+        if now - self._fds_at >= _FDS_EVERY:
+            self._fds, self._fds_at = _num_descriptors(process), now
         before, self._cpu = self._cpu, (times.user + times.system, now)
         cpu = None
         if before is not None and now > before[1]:
@@ -113,7 +119,7 @@ class _Watched:
             rss=memory.rss,
             pss=self._pss,
             threads=threads,
-            fds=_num_descriptors(process),
+            fds=self._fds,
             started_unix=started,
         )
 

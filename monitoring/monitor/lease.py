@@ -44,6 +44,11 @@ class Lease:
         """Whether it was ours when Redis was last asked, and cannot have run out since."""
         return self._clock() < self._held_until
 
+    @property
+    def is_fresh(self) -> bool:
+        """Whether most of its time is still to come: there is no need to ask yet."""
+        return self._held_until - self._clock() > 0.6 * self._seconds
+
     def keep(self) -> bool:
         """Take it or hold on to it. Raises RedisError; what is held then lasts until it runs out."""
         asked_at = self._clock()

@@ -135,6 +135,8 @@ class Monitor:
     def _is_our_turn(self) -> bool:
         """Whether we sample this node. Without Redis nobody can say who does, so all do: twice is no
         harm, never would be a gap."""
+        if self._seat.is_fresh and self._leadership.is_fresh and not self._is_redis_away:
+            return True
         try:
             is_ours = self._seat.keep()
             self._leadership.keep()
