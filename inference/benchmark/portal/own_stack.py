@@ -48,12 +48,13 @@ class StackError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class OwnStack:
-    """Where the portal listens, a key for it, and its web processes' ids."""
+    """Where the portal listens, a key for it, its processes' ids and its Valkey."""
 
     port: int
     key: str
     web_pid: int
     worker_pid: int
+    redis_url: str
 
 
 @contextmanager
@@ -92,7 +93,7 @@ def own_stack(
         parts = [part.format(port=port) for part in WEB_SERVERS[web_server]]
         web = _start(stack, "web", [sys.executable, *parts], folder, environment)
         _wait_until(lambda: _is_ready(port), "web", folder)
-        yield OwnStack(port, key, web.pid, worker.pid)
+        yield OwnStack(port, key, web.pid, worker.pid, environment["REDIS_URL"])
 
 
 def _start(

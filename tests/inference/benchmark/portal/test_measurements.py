@@ -44,7 +44,7 @@ async def server(at_once: int, tokens: int = TOKENS) -> AsyncIterator[OwnStack]:
     listener = await asyncio.start_server(serve, "127.0.0.1", 0)
     async with listener:
         port = listener.sockets[0].getsockname()[1]
-        yield OwnStack(port, "key", 0, 0)
+        yield OwnStack(port, "key", 0, 0, "")
 
 
 def _write(writer: asyncio.StreamWriter, data: dict[str, object]) -> None:
