@@ -239,6 +239,16 @@ class BoundedServer(daphne.server.Server):
         daphne.server.WebSocketFactory = BoundedWebSocketFactory
         super().run()
 
+    def kill_all_applications(self) -> Any:
+        """End all that runs. daphne trips over a connection whose application has just ended, or has
+        handed it on to a WebSocket, and would then end nothing."""
+        self.connections = {
+            protocol: details
+            for protocol, details in self.connections.items()
+            if "application_instance" in details
+        }
+        return super().kill_all_applications()
+
     def create_application(self, protocol: Any, scope: dict[str, Any]) -> Any:
         if getattr(protocol, "is_large", False):
             protocol.take_large_body(scope)

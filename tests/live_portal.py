@@ -124,9 +124,13 @@ class Socket:
 
 @contextmanager
 def run_portal(
-    data_dir: Path, command: tuple[str, ...] = DAPHNE, **environment: str
+    data_dir: Path,
+    command: tuple[str, ...] = DAPHNE,
+    *,
+    is_stopped: bool = False,
+    **environment: str,
 ) -> Iterator[Portal]:
-    """Starts a web process and waits until it answers."""
+    """Starts a web process and waits until it answers. It must be alive at the end, unless `is_stopped`."""
     port = free_port()
     process = subprocess.Popen(
         [sys.executable, *(word.format(port=port) for word in command)],
@@ -148,7 +152,7 @@ def run_portal(
     try:
         wait_until(portal.lives, "the web server answers")
         yield portal
-        assert process.poll() is None, "the web server has died"
+        assert is_stopped or process.poll() is None, "the web server has died"
     finally:
         process.terminate()
         try:
