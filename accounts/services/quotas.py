@@ -23,6 +23,7 @@ from accounts.limits import counting_unavailable, is_closed_without_redis
 from accounts.models import LimitPolicy, TokenReservation, User
 from accounts.quota_refusals import refuse_jobs, refuse_minute, refuse_quota
 from accounts.token_rate import reserve_tokens, settle_tokens
+from llamagpu.lib.prepared_write import insert_rows
 
 logger = logging.getLogger(__name__)
 
@@ -109,7 +110,7 @@ def reserve_all(claims: Sequence[JobClaim]) -> None:
         whole = replace(first, tokens=sum(claim.tokens for claim in claims))
         _check(whole, limits, num_jobs=len(claims))
     role_slug = first.user.role.slug
-    TokenReservation.objects.bulk_create(
+    reservations = [
         TokenReservation(
             job_id=claim.job_id,
             user=claim.user,
@@ -119,7 +120,8 @@ def reserve_all(claims: Sequence[JobClaim]) -> None:
             tokens=claim.tokens,
         )
         for claim in claims
-    )
+    ]
+    insert_rows(reservations)
 
 
 def _lock(claim: JobClaim, policies: Policies, limits: Sequence[Limit]) -> None:

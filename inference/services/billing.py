@@ -52,7 +52,7 @@ def accounts_of(job_ids: Iterable[UUID]) -> dict[UUID, Account]:
     """Those of the jobs that have a row."""
     return {
         row[0]: Account(
-            payer=Payer(*row[4:9], row[9] or ""),
+            payer=Payer(row[4], row[5], row[6], row[7], row[8], row[9] or ""),
             model_slug=row[1],
             retention=retention_of(row[2], row[3] or ""),
             created_at=row[10],

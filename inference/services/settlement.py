@@ -25,7 +25,10 @@ from inference.services.billing import Account, accounts_of
 from inference.states import JobState, sources_of
 from inference.stream import published_tokens
 from llamagpu.lib.error_codes import ErrorCode
+from llamagpu.lib.prepared_query import adapted
+from llamagpu.lib.prepared_write import update_rows
 from llamagpu.lib.redis_client import sync_client
+from llamagpu.lib.retention import Retention
 
 logger = logging.getLogger(__name__)
 
@@ -144,38 +147,46 @@ def settle_jobs(settlements: Sequence[Settlement]) -> list[str]:
         account = accounts.get(uuid.UUID(item.job_id))
         if account is None:  # its row is gone
             continue
-        policy = account.retention
-        course = item.course or Course()
-        changed = InferenceJob.objects.filter(
-            pk=uuid.UUID(item.job_id), state__in=sources_of(item.state), attempt__lte=item.attempt
-        ).update(
-            state=item.state,
-            attempt=item.attempt,
-            finished_at=item.finished_at,
-            prompt_tokens=item.usage.prompt_tokens,
-            completion_tokens=item.usage.completion_tokens,
-            cached_tokens=item.usage.cached_tokens,
-            queue_time=course.queue_time,
-            ttft=course.ttft,
-            inference_time=course.inference_time,
-            load_time=course.load_time,
-            engine_wait=course.engine_wait,
-            plugins=course.plugins if item.course else None,
-            output=storable_text(item.output),
-            answer=item.answer,
-            finish_reason=item.finish_reason,
-            error_code=item.error_code or "",
-            error_message=storable_text(item.error_message[:_MAX_ERROR_LENGTH]),
-            backend=item.backend,
-            retention=str(policy),
-            content_until=kept_until(policy, item.finished_at),
-            **item.start_fields,
-        )
-        if changed:
+        if _write_end(item, account.retention):
             settled.append((item, account))
     metering.settle([_bill(item, account) for item, account in settled])
     transaction.on_commit(lambda: _count_ends(settled), robust=True)
     return [item.job_id for item, _ in settled]
+
+
+def _write_end(item: Settlement, policy: Retention) -> int:
+    """1 where the row could still end in this way, else 0."""
+    course = item.course or Course()
+    changes = {
+        "state": item.state,
+        "attempt": item.attempt,
+        "finished_at": item.finished_at,
+        "prompt_tokens": item.usage.prompt_tokens,
+        "completion_tokens": item.usage.completion_tokens,
+        "cached_tokens": item.usage.cached_tokens,
+        "queue_time": course.queue_time,
+        "ttft": course.ttft,
+        "inference_time": course.inference_time,
+        "load_time": course.load_time,
+        "engine_wait": course.engine_wait,
+        "plugins": course.plugins if item.course else None,
+        "output": storable_text(item.output),
+        "answer": item.answer,
+        "finish_reason": item.finish_reason,
+        "error_code": item.error_code or "",
+        "error_message": storable_text(item.error_message[:_MAX_ERROR_LENGTH]),
+        "backend": item.backend,
+        "retention": str(policy),
+        "content_until": kept_until(policy, item.finished_at),
+        **item.start_fields,
+    }
+    sources = sources_of(item.state)
+    return update_rows(
+        InferenceJob,
+        changes,
+        f"id = %s AND attempt <= %s AND state IN ({', '.join(['%s'] * len(sources))})",
+        [adapted(uuid.UUID(item.job_id)), item.attempt, *sources],
+    )
 
 
 def _count_ends(settled: Iterable[tuple[Settlement, Account]]) -> None:

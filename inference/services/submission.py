@@ -27,6 +27,7 @@ from inference.services.settlement import settle_jobs, settlement_of
 from inference.states import JobKind
 from llamagpu.http.errors import AppError
 from llamagpu.lib.error_codes import ErrorCode
+from llamagpu.lib.prepared_write import insert_rows
 
 logger = logging.getLogger(__name__)
 
@@ -99,7 +100,7 @@ def submit_jobs(calls: Sequence[JobCall], key: CallKey | None = None) -> list[Ge
             rows = [new_row(call, claim) for call, claim in zip(calls, claims, strict=True)]
             for row, part in zip(rows, named, strict=True):
                 row.call = part
-                row.save(force_insert=True)
+            insert_rows(rows)
     except Exception:
         for claim in claims:
             quotas.release_minute(claim)

@@ -26,8 +26,10 @@ class StrictSerializer(serializers.Serializer[Any]):
 
         What fields may ask their serializer for, context and `partial`, is the same for all that share.
         """
-        is_plain = self.parent is None and not self.partial and not self._context
-        return _fields_of(type(self)) if is_plain else super().fields
+        parent: Any = self.parent  # None for the outermost one
+        if parent is not None or self.partial or self._context:
+            return super().fields
+        return _fields_of(type(self))
 
     def to_internal_value(self, data: Any) -> Any:
         if isinstance(data, dict):

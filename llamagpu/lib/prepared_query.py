@@ -43,14 +43,14 @@ class PreparedQuery(Generic[Row]):
 class _Plan:
     """The SQL of a queryset, where its values stand in it, and how its rows are read."""
 
-    def __init__(self, queryset: QuerySet[Any, Any], stand_ins: Sequence[Any]) -> None:
+    def __init__(self, queryset: Any, stand_ins: Sequence[Any]) -> None:
         compiler: Any = queryset.query.get_compiler(DEFAULT_DB_ALIAS)
         self._sql, self._parameters = compiler.as_sql()
-        adapted = [_adapted(stand_in) for stand_in in stand_ins]
+        found = [adapted(stand_in) for stand_in in stand_ins]
         self._places = [
-            (place, adapted.index(parameter))
+            (place, found.index(parameter))
             for place, parameter in enumerate(self._parameters)
-            if parameter in adapted
+            if parameter in found
         ]
         self._converters = compiler.get_converters([column[0] for column in compiler.select])
         self._model: Any = None
@@ -59,14 +59,14 @@ class _Plan:
             self._model = compiler.klass_info["model"]
             self._own = slice(columns[0], columns[-1] + 1)
             self._names = [column[0].target.attname for column in compiler.select[self._own]]
-            self._relatives = get_related_populators(
+            self._relatives = get_related_populators(  # type: ignore[call-arg]  # a later Django's
                 compiler.klass_info, compiler.select, DEFAULT_DB_ALIAS
             )
 
     def run(self, values: Sequence[Any]) -> list[Any]:
         parameters = list(self._parameters)
         for place, number in self._places:
-            parameters[place] = _adapted(values[number])
+            parameters[place] = adapted(values[number])
         with connection.cursor() as cursor:
             cursor.execute(self._sql, parameters)
             found = cursor.fetchall()
@@ -88,7 +88,7 @@ def _stand_in_for(value: str | uuid.UUID) -> str | uuid.UUID:
     return uuid.uuid4() if isinstance(value, uuid.UUID) else uuid.uuid4().hex
 
 
-def _adapted(value: Any) -> Any:
+def adapted(value: Any) -> Any:
     """As the database's driver takes it."""
     if isinstance(value, uuid.UUID) and not connection.features.has_native_uuid_field:
         return value.hex
