@@ -13,6 +13,7 @@ from django.utils import timezone
 from accounts.services.api_keys import create_api_key
 from inference.models import Batch, BatchItem, InferenceJob
 from inference.presence import WorkerReport, announce
+from tests.accounts.counters import hold_the_minute
 from tests.conftest import Caller, make_caller
 
 
@@ -196,7 +197,10 @@ def test_a_key_needs_the_scope_of_batches(db: None, model: Any) -> None:
     assert send(make_caller("operator", ("batch",)), {"inputs": ["hi"]})[0] == 202
 
 
-def test_batches_have_a_rate_of_their_own(member: Caller, model: Any) -> None:
+def test_batches_have_a_rate_of_their_own(
+    member: Caller, model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hold_the_minute(monkeypatch)
     statuses = [send(member, {"inputs": ["hi"]})[0] for _ in range(11)]
     assert statuses == [202] * 10 + [429]
 
