@@ -19,6 +19,7 @@ urlpatterns = [
     path("v1/", include("inference.openai_api.urls")),
     path("", include("accounts.urls")),
     path("", include("inference.urls")),
+    path("", include("plugins_app.urls")),
     path("", include("monitoring.urls")),
     path("admin/", admin.site.urls),
 ]

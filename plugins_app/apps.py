@@ -6,3 +6,8 @@ class PluginsConfig(AppConfig):
 
     name = "plugins_app"
     verbose_name = "Plugins"
+
+    def ready(self) -> None:
+        from plugins_app import navigation
+
+        navigation.register_entries()

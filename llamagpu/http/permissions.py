@@ -88,7 +88,6 @@ READ_JOBS = Access(Resource.INFERENCE, Action.READ, Scope.INFER)
 READ_MODELS = Access(Resource.MODELS, Action.READ, Scope.MODELS_READ)
 READ_PLUGINS = Access(Resource.PLUGINS, Action.READ, Scope.PLUGINS_READ)
 WRITE_MODELS = Access(Resource.MODELS, Action.WRITE, Scope.MODELS_WRITE)
-READ_PLUGINS = Access(Resource.PLUGINS, Action.READ, Scope.PLUGINS_READ)
 WRITE_PLUGINS = Access(Resource.PLUGINS, Action.WRITE, Scope.PLUGINS_WRITE)
 READ_MONITORING = Access(Resource.MONITORING, Action.READ, Scope.METRICS)
 #: What only the owner may do, or a key that stands for the owner in everything.
