@@ -5,11 +5,13 @@ from monitoring.api.metrics import MetricsView
 from monitoring.api.views import livez, readyz
 from monitoring.views.audit import AuditPage
 from monitoring.views.configuration import ConfigurationPage
+from monitoring.views.monitoring import MonitoringPage
 from monitoring.views.overview import home
 
 urlpatterns = [
     path("", home, name="home"),
     path("audit", AuditPage.as_view(), name="audit"),
+    path("monitoring", MonitoringPage.as_view(), name="monitoring"),
     path("settings", ConfigurationPage.as_view(), name="system-config"),
     path("livez", livez, name="livez"),
     path("metrics", MetricsView.as_view(), name="metrics"),

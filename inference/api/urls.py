@@ -1,6 +1,7 @@
 from django.urls import path
 
 from inference.api.batch_views import BatchesView, BatchInferView, BatchView, awaiting_batch
+from inference.api.benchmark_views import BenchmarksView
 from inference.api.conversation_views import ConversationsView, ConversationView
 from inference.api.event_views import JobEventsView
 from inference.api.job_views import (
@@ -25,6 +26,7 @@ urlpatterns = [
     path("infer", awaiting(InferView.as_view()), name="infer"),
     path("stream_infer", awaiting(StreamInferView.as_view()), name="stream-infer"),
     path("batch_infer", awaiting_batch(BatchInferView.as_view()), name="batch-infer"),
+    path("benchmarks", BenchmarksView.as_view(), name="benchmarks"),
     path("batches", BatchesView.as_view(), name="batches"),
     path("batches/<uuid:batch_id>", BatchView.as_view(), name="batch"),
     path("jobs", JobsView.as_view(), name="jobs"),

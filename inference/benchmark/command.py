@@ -27,6 +27,7 @@ from inference.benchmark.performance import BATCH_SIZES, PROMPT_LENGTHS, Perform
 from inference.benchmark.progress import Progress
 from inference.benchmark.prompts import PromptSource
 from inference.benchmark.report import Report
+from inference.benchmark.saved import save_report
 from inference.benchmark.tables import render
 from inference.benchmark.workloads import concurrent, prefill
 from inference.model_files import ModelFilesError, read_model_files
@@ -54,9 +55,19 @@ def run_benchmark(options: dict[str, Any], write: Callable[[str], object]) -> in
             report = _measure(options, progress)
     finally:
         progress.close()
+    if options["save"]:
+        _save(report, options)
     write(json.dumps(report.to_json()) if options["json"] else render(report))
     is_enough = report.has_own_figures if options["allow_missing"] else report.is_complete
     return 0 if is_enough else 1
+
+
+def _save(report: Report, options: dict[str, Any]) -> None:
+    """A disk that is full costs nobody the figures: they are written out all the same."""
+    try:
+        save_report(options["report_dir"], report.to_json())
+    except OSError as error:
+        sys.stderr.write(f"the report could not be kept: {error}\n")
 
 
 @contextlib.contextmanager

@@ -71,6 +71,10 @@ def add_arguments(parser: argparse.ArgumentParser, config: LlamaConfig) -> None:
     parser.add_argument(
         "--allow-missing", action="store_true", help="succeed even if a peer has no figures"
     )
+    parser.set_defaults(report_dir=config.benchmark_dir)
+    parser.add_argument(
+        "--save", action="store_true", help="keep the report for the page Monitoring and the API"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 

@@ -130,6 +130,11 @@ class LlamaConfig:
         return self.data_dir / "plugins" / "user"
 
     @property
+    def benchmark_dir(self) -> Path:
+        """Where reports of benchmarks are kept."""
+        return self.data_dir / "benchmarks"
+
+    @property
     def cache_dir(self) -> Path:
         """What can be made again: converted models, compiled kernels."""
         return self.data_dir / "cache"

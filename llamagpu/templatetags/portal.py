@@ -63,6 +63,18 @@ def size(value: float | None) -> str:
 
 
 @register.filter
+def percent(value: float | None) -> str:
+    """What is percent already."""
+    return _NONE if value is None else f"{value:.1f} %"
+
+
+@register.filter
+def share(value: float | None) -> str:
+    """0 to 1 as percent."""
+    return _NONE if value is None else f"{value * 100:.0f} %"
+
+
+@register.filter
 def millions(value: int) -> str:
     """A count of parameters as people name it: 135 M, 7.2 B."""
     if value >= 1_000_000_000:

@@ -77,10 +77,29 @@ function lines(schema, name, value) {
   const field = element("textarea", "form-control");
   field.rows = Math.min(8, Math.max(2, (value ?? []).length + 1));
   field.value = (value ?? []).join("\n");
-  const { box } = { box: labelled({ ...schema, description: `${schema.description ?? ""} One a line.`.trim() }, name, field) };
+  const box = labelled({ ...schema, description: `${schema.description ?? ""} One a line.`.trim() }, name, field);
   const isNumeric = ["number", "integer"].includes(schema.items?.type);
   const read = () => field.value.split("\n").filter((line) => line !== "").map((line) => (isNumeric ? Number(line) : line));
   return { box, read };
+}
+
+function checks(schema, name, value) {
+  const box = element("fieldset", "mb-3");
+  box.append(element("legend", "form-label fs-6 mb-1", schema.title ?? name.replaceAll("_", " ")));
+  const fields = schema.items.enum.map((option) => {
+    const line = element("div", "form-check form-check-inline");
+    const field = element("input", "form-check-input");
+    field.type = "checkbox";
+    field.id = `setting-${(count += 1)}`;
+    field.checked = (value ?? []).includes(option);
+    const label = element("label", "form-check-label", String(option));
+    label.htmlFor = field.id;
+    line.append(field, label);
+    box.append(line);
+    return [option, field];
+  });
+  if (schema.description) box.append(element("div", "form-text", schema.description));
+  return { box, read: () => fields.filter(([, field]) => field.checked).map(([option]) => option) };
 }
 
 function json(schema, name, value) {
@@ -114,7 +133,8 @@ function fieldFor(schema, name, value) {
   if (schema.type === "boolean") return flag(schema, name, value);
   if (schema.type === "number" || schema.type === "integer") return number(schema, name, value);
   if (schema.type === "string") return text(schema, name, value);
-  if (schema.type === "array" && PLAIN_ITEMS.includes(schema.items?.type) && !schema.items.enum) return lines(schema, name, value);
+  if (schema.type === "array" && Array.isArray(schema.items?.enum)) return checks(schema, name, value);
+  if (schema.type === "array" && PLAIN_ITEMS.includes(schema.items?.type)) return lines(schema, name, value);
   if (schema.type === "object" && schema.properties) return nested(schema, name, value);
   return json(schema, name, value);
 }
