@@ -8,6 +8,7 @@ class PluginsConfig(AppConfig):
     verbose_name = "Plugins"
 
     def ready(self) -> None:
-        from plugins_app import navigation
+        from plugins_app import liveness, navigation
 
         navigation.register_entries()
+        liveness.register()
