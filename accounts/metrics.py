@@ -7,7 +7,7 @@ from django.http import HttpRequest, HttpResponseBase
 from llamagpu.http.errors import error_of
 from llamagpu.http.request_context import add_answer_listener
 from llamagpu.lib.error_codes import ErrorCode
-from monitoring.metrics import Counter
+from monitoring.metrics import Counter, Gauge
 
 LIMIT_REFUSALS = Counter(
     "limit_refusals_total",
@@ -19,6 +19,7 @@ FAILED_SIGN_INS = Counter(
     "Refused keys and failed steps of signing in.",
     ("method",),
 )
+LIVE_SOCKETS = Gauge("live_sockets", "Sockets that are open in web processes.")
 
 _LIMITS = {ErrorCode.RATE_LIMIT_EXCEEDED, ErrorCode.QUOTA_EXCEEDED}
 

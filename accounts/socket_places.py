@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from accounts.metrics import LIVE_SOCKETS
 from llamagpu.http.errors import AppError
 from llamagpu.lib.error_codes import ErrorCode
 from monitoring.configuration import current
@@ -43,9 +44,11 @@ def take_place(user_id: int, key_id: int | None) -> Iterator[None]:
     _of_users[user_id] += 1
     if key_id is not None:
         _of_keys[key_id] += 1
+    LIVE_SOCKETS.inc()
     try:
         yield
     finally:
+        LIVE_SOCKETS.dec()
         _leave(_of_users, user_id)
         if key_id is not None:
             _leave(_of_keys, key_id)

@@ -188,6 +188,8 @@ class Feed:
         for key, raw in answer:
             stream = _STREAM_OF[key.decode()]
             self._take(stream, _frames(stream, raw))
+            # Also past what is no event, or it would be read for ever.
+            self._at[stream] = parse_place(raw[-1][0].decode())
 
     def _take(self, stream: str, frames: list[Frame]) -> None:
         for frame in frames:
