@@ -8,6 +8,7 @@ one that closes even writes the whole log back.
 from __future__ import annotations
 
 import functools
+import io
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -53,6 +54,19 @@ class PortalHandler(ASGIHandler):
             raise ValueError(f"this handles HTTP, not {scope['type']}")
         async with ThreadSensitiveContext(executor=_others):
             await self.handle(scope, receive, send)
+
+    def create_request(self, scope: Any, body_file: Any) -> Any:
+        """As Django's; a chunked body, which is here as a whole, has a length from here on.
+
+        Without one it would be taken for empty, and the limit on bodies would not see it.
+        """
+        if all(name != b"content-length" for name, _ in scope["headers"]):
+            size = body_file.seek(0, io.SEEK_END)
+            body_file.seek(0)
+            if size:
+                length = (b"content-length", b"%d" % size)
+                scope = {**scope, "headers": [*scope["headers"], length]}
+        return super().create_request(scope, body_file)
 
 
 def portal_application() -> PortalHandler:
