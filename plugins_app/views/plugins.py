@@ -65,7 +65,11 @@ class PluginPage(PageView):
         may_write = allows(WRITE_PLUGINS, user, None)
         sees_all = sees_settings(user, None)
         (plugin,) = describe_plugins([row], with_settings=sees_all)
-        context: dict[str, Any] = {"plugin": plugin, "health": describe_health(slug), "may_write": may_write}
+        context: dict[str, Any] = {
+            "plugin": plugin,
+            "health": describe_health(slug),
+            "may_write": may_write,
+        }
         if request.GET.get("part") == "state":
             return render(request, "plugins_app/plugin_state.html", context)
         changes = row.settings_history.order_by("-number")[:_MAX_CHANGES] if sees_all else []
