@@ -227,6 +227,8 @@ class BoundedFactory(HTTPFactory):
 
 
 class BoundedServer(daphne.server.Server):
+    connections: dict[Any, dict[str, Any]]
+
     async def handle_reply(self, protocol: Any, message: dict[str, Any]) -> None:
         """What an application's `send` does: returns once the client has read most of what it got."""
         await super().handle_reply(protocol, message)
