@@ -17,6 +17,7 @@ urlpatterns = [
     path("api/", include(_api)),
     path("api/v1/", include(_api)),
     path("v1/", include("inference.openai_api.urls")),
+    path("", include("llamagpu.http.offline")),
     path("", include("accounts.urls")),
     path("", include("inference.urls")),
     path("", include("plugins_app.urls")),

@@ -35,5 +35,8 @@ document.addEventListener("submit", async (event) => {
   form.requestSubmit(event.submitter ?? undefined);
 });
 
+// Browsers allow it on https and on localhost alone.
+if ("serviceWorker" in navigator) navigator.serviceWorker.register("/service-worker.js").catch(() => {});
+
 localizeTimes();
 setInterval(() => localizeTimes(), 30000);
