@@ -29,6 +29,21 @@ class Machine:
     commit: str
     load_before: float
 
+    def as_json(self) -> dict[str, object]:
+        """What small benchmarks tell of it."""
+        return {
+            "processor": self.processor,
+            "cores": len(self.cores),
+            "commit": self.commit,
+            "load_before": self.load_before,
+        }
+
+    def __str__(self) -> str:
+        return (
+            f"{self.processor}, {len(self.cores)} cores, commit {self.commit}, "
+            f"load before {self.load_before:.1f}"
+        )
+
 
 def limit_cores(num_cores: int) -> tuple[int, ...]:
     """Keep this process, and so every child, on the first `num_cores` of its cores; which ones.
@@ -41,6 +56,11 @@ def limit_cores(num_cores: int) -> tuple[int, ...]:
     chosen = tuple(allowed[:num_cores])
     os.sched_setaffinity(0, chosen)
     return chosen
+
+
+def this_machine() -> Machine:
+    """With all the cores that this process may use."""
+    return describe_machine(tuple(sorted(os.sched_getaffinity(0))))
 
 
 def describe_machine(cores: tuple[int, ...]) -> Machine:

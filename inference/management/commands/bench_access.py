@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from argparse import ArgumentParser
 from typing import Any
 
@@ -12,7 +11,7 @@ from django.core.management.base import BaseCommand
 from django.db import connection
 
 from inference.benchmark.access import measure_access, own_servers
-from inference.benchmark.machine import describe_machine
+from inference.benchmark.machine import this_machine
 
 
 class Command(BaseCommand):
@@ -27,24 +26,18 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         logging.disable(logging.WARNING)
-        machine = describe_machine(tuple(sorted(os.sched_getaffinity(0))))
+        machine = this_machine()
         with own_servers():
             figures = measure_access(max(10, options["calls"]))
         if options["json"]:
             body = {
                 "database": connection.vendor,
-                "processor": machine.processor,
-                "cores": len(machine.cores),
-                "commit": machine.commit,
-                "load_before": machine.load_before,
+                **machine.as_json(),
                 "figures": [figure.as_json() for figure in figures],
             }
             self.stdout.write(json.dumps(body))
             return
-        self.stdout.write(
-            f"{connection.vendor}, {machine.processor}, {len(machine.cores)} cores, "
-            f"commit {machine.commit}, load before {machine.load_before:.1f}"
-        )
+        self.stdout.write(f"{connection.vendor}, {machine}")
         for figure in figures:
             self.stdout.write(
                 f"{figure.name:<54} median {figure.median:6.2f} ms   95 % {figure.p95:6.2f} ms"

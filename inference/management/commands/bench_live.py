@@ -11,7 +11,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from inference.benchmark.machine import describe_machine
+from inference.benchmark.machine import this_machine
 from inference.benchmark.portal.live_watchers import ENVIRONMENT, LiveFigures, measure_live
 from inference.benchmark.portal.own_stack import WEB_SERVERS, StackError, own_stack
 
@@ -37,7 +37,7 @@ class Command(BaseCommand):
         except (StackError, OSError) as error:
             raise CommandError(str(error)) from error
         if options["json"]:
-            machine = describe_machine(tuple(sorted(os.sched_getaffinity(0))))
+            machine = this_machine()
             record = {"server": options["server"], **asdict(figures)}
             self.stdout.write(json.dumps({**record, "machine": asdict(machine)}))
         else:

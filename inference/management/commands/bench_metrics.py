@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from argparse import ArgumentParser
 from typing import Any
 
 from django.core.management.base import BaseCommand
 
 from inference.benchmark.access import own_servers
-from inference.benchmark.machine import describe_machine
+from inference.benchmark.machine import this_machine
 from inference.benchmark.metrics_cost import TARGET, measure_metrics
 
 
@@ -27,23 +26,17 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         logging.disable(logging.WARNING)
-        machine = describe_machine(tuple(sorted(os.sched_getaffinity(0))))
+        machine = this_machine()
         with own_servers():
             costs = measure_metrics(max(10, options["calls"]))
         if options["json"]:
             body = {
-                "processor": machine.processor,
-                "cores": len(machine.cores),
-                "commit": machine.commit,
-                "load_before": machine.load_before,
+                **machine.as_json(),
                 "costs": [cost.as_json() for cost in costs],
             }
             self.stdout.write(json.dumps(body))
             return
-        self.stdout.write(
-            f"{machine.processor}, {len(machine.cores)} cores, commit {machine.commit}, "
-            f"load before {machine.load_before:.1f}"
-        )
+        self.stdout.write(str(machine))
         for cost in costs:
             self.stdout.write(
                 f"{cost.name:<48} median {cost.median:9.1f} µs   95 % {cost.p95:9.1f} µs"

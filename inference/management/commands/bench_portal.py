@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from argparse import ArgumentParser
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from inference.benchmark.machine import describe_machine
+from inference.benchmark.machine import this_machine
 from inference.benchmark.portal.measurements import (
     Figure,
     NothingMeasuredError,
@@ -41,7 +40,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         names = ("calls", "callers", "streams", "tokens")
         work = Work(**{name: max(1, options[name]) for name in names})
-        machine = describe_machine(tuple(sorted(os.sched_getaffinity(0))))
+        machine = this_machine()
         results = []
         for server in options["server"]:
             self._tell(f"{server}: starting a stack")
@@ -52,18 +51,12 @@ class Command(BaseCommand):
                 raise CommandError(f"{server}: {error}") from error
         if options["json"]:
             body = {
-                "processor": machine.processor,
-                "cores": len(machine.cores),
-                "commit": machine.commit,
-                "load_before": machine.load_before,
+                **machine.as_json(),
                 "results": [result.as_json() for result in results],
             }
             self.stdout.write(json.dumps(body))
             return
-        self.stdout.write(
-            f"{machine.processor}, {len(machine.cores)} cores, commit {machine.commit}, "
-            f"load before {machine.load_before:.1f}"
-        )
+        self.stdout.write(str(machine))
         for result in results:
             self._show(result)
 
