@@ -1,4 +1,7 @@
-"""Wakes the workers when somebody wants something else of a model. Workers also look by themselves every few seconds."""
+"""Wakes the workers when somebody wants something else of a model.
+
+Workers also look by themselves every few seconds.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Wakes the workers when somebody wants something else of a plugin. Workers also ask `wanted_generation` every second."""
+"""Wakes the workers when somebody wants something else of a plugin.
+
+Workers also ask `wanted_generation` every second.
+"""
 
 from __future__ import annotations
 
