@@ -176,6 +176,18 @@ def test_what_is_too_large_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         gzip.compress(b"no tar"),
         gzip.compress(gzip.compress(tarred())),
     ],
+    ids=[
+        "nothing",
+        "half a zip head",
+        "half a gzip head",
+        "text",
+        "a zip cut short",
+        "a zip's head",
+        "a tar.gz's head",
+        "a tar cut short",
+        "no tar inside",
+        "gzip twice",
+    ],
 )
 def test_what_is_damaged_or_something_else_is_refused(content: bytes) -> None:
     with pytest.raises(ArchiveError):

@@ -135,7 +135,9 @@ def test_a_missing_archive_is_found(log: None) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"not gzip", gzip.compress(b"{}\n"), gzip.compress(b"[1]\n")]
+    "content",
+    [b"", b"not gzip", gzip.compress(b"{}\n"), gzip.compress(b"[1]\n")],
+    ids=["nothing", "no gzip", "no list", "a number"],
 )
 def test_a_file_that_is_none_is_a_problem_not_a_crash(log: None, content: bytes) -> None:
     path = path_of(archive())
