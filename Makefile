@@ -14,7 +14,7 @@ BIN := .venv/bin
 MANAGE := $(BIN)/python manage.py
 
 # The engine knows no database, and the whole stack starts on a SQLite of its own.
-DATABASE_TESTS := tests --ignore tests/inference/engine --ignore tests/inference/benchmark --ignore tests/e2e
+DATABASE_TESTS := tests --ignore tests/inference/engine --ignore tests/inference/benchmark --ignore tests/e2e --ignore tests/browser
 
 # A stamp carries the hash of what it was made from: a changed pin makes a new stamp necessary.
 hash = $(shell cat $(1) 2>/dev/null | sha256sum | cut -c1-16)
@@ -31,7 +31,7 @@ pip_install = $(BIN)/python -m pip install --progress-bar off $(1) 2>.venv/pip.l
   || { cat .venv/pip.log >&2; exit 1; }
 PRODUCTION := LLAMA_PUBLIC_URL=https://llm.example.org LLAMA_TRUSTED_PROXY=true
 
-.PHONY: help setup serve test test-postgres check lint format typecheck fuzz quality clean bench-gpu
+.PHONY: help setup serve test test-postgres test-browser check lint format typecheck fuzz quality clean bench-gpu
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,11 +48,15 @@ bench: setup ## speed and memory, beside other engines: make bench BENCH_ARGS="-
 
 test: setup check ## all checks and all tests
 	$(BIN)/python -m pytest -n 2 -m "database" $(PYTEST_ARGS) $(DATABASE_TESTS)
-	$(BIN)/python -m pytest -m "not database" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not database and not browser" $(PYTEST_ARGS)
+	@$(MAKE) test-browser
 	@$(MAKE) test-postgres
 
 test-postgres: setup $(DEV) ## what touches the database, on a real PostgreSQL server of its own
 	$(BIN)/python -m tests.postgres pytest -n 2 -m database $(DATABASE_TESTS)
+
+test-browser: setup $(DEV) ## every page as every role, in Chromium, which is installed where it is missing
+	$(BIN)/python -m pytest -m browser $(PYTEST_ARGS) tests/browser
 
 check: lint typecheck ## every check that is not a test
 	$(BIN)/lint-imports
@@ -111,6 +115,6 @@ $(ASSETS):
 	@command -v node >/dev/null && command -v npm >/dev/null || \
 	  { echo 'Node.js 18 or newer with npm is needed for the front-end files: apt install nodejs npm'; exit 1; }
 	@echo 'Installing the front-end files'
-	@npm ci --ignore-scripts --loglevel error >/dev/null
+	@npm ci --include=dev --ignore-scripts --loglevel error >/dev/null
 	@npm run --silent vendor
 	@touch $@

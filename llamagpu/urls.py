@@ -14,8 +14,8 @@ _api = [
 ]
 
 urlpatterns = [
-    path("api/", include(_api)),
     path("api/v1/", include(_api)),
+    path("api/", include(_api)),  # the later one is the one that names lead to
     path("v1/", include("inference.openai_api.urls")),
     path("", include("llamagpu.http.offline")),
     path("", include("accounts.urls")),

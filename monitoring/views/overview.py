@@ -7,7 +7,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
-from llamagpu.http.permissions import READ_MONITORING, Public, allows, declare_access
+from llamagpu.http.permissions import INFER, READ_MONITORING, Public, allows, declare_access
 from monitoring.configuration import current
 from monitoring.health import check_health
 
@@ -37,7 +37,7 @@ def home(request: HttpRequest) -> HttpResponse:
     if request.GET.get("part") == "health":
         return render(request, "monitoring/overview_health.html", context)
     if allows(READ_MONITORING, request.user, None):
-        return render(
-            request, "monitoring/overview.html", context | {"ranges": RANGES, "charts": CHARTS}
-        )
+        may_infer = allows(INFER, request.user, None)
+        shown = context | {"ranges": RANGES, "charts": CHARTS, "may_infer": may_infer}
+        return render(request, "monitoring/overview.html", shown)
     return render(request, "monitoring/home.html", context)

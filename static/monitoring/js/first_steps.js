@@ -40,7 +40,7 @@ async function look() {
 }
 
 export function begin() {
-  if (isDismissed()) return;
+  if (!panel || isDismissed()) return;
   document.getElementById("dismiss-steps").addEventListener("click", () => {
     panel.hidden = true;
     panel.dataset.dismissed = "true";

@@ -1,0 +1,95 @@
+"""One stack, one browser, and a person of each role."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, expect, sync_playwright
+
+from tests.browser import portal
+from tests.browser.chromium import ARGUMENTS, ChromiumMissingError, provide_chromium
+from tests.browser.portal import HOSTILE, People
+from tests.browser.visitor import Visitor
+from tests.e2e.conftest import Stack
+
+# Milliseconds that a busy machine may take for what a person waits for.
+PATIENCE = 30_000
+expect.set_options(timeout=PATIENCE)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """`make test` runs them by themselves: Playwright keeps an event loop running in its thread."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.browser)
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[Stack]:
+    with portal.running_stack() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    try:
+        path = provide_chromium()
+    except ChromiumMissingError as error:
+        pytest.exit(str(error), 1)
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        yield running
+        running.close()
+
+
+@pytest.fixture(scope="session")
+def people(stack: Stack, browser: Browser) -> People:
+    return People(stack, browser)
+
+
+@pytest.fixture
+def visit(people: People) -> Iterator[Callable[..., Visitor]]:
+    """`visit(caller, path)` opens a page as that person; at the end nobody may have complained."""
+    opened: list[Visitor] = []
+
+    def go(caller: str, path: str = "", **options: Any) -> Visitor:
+        visitor = Visitor(people.context(caller, **options), people.stack.url)
+        visitor.page.set_default_timeout(PATIENCE)
+        opened.append(visitor)
+        if path:
+            assert visitor.open(path) == 200, path
+        return visitor
+
+    yield go
+    complaints = [complaint for visitor in opened for complaint in visitor.complaints]
+    for visitor in opened:
+        with suppress(Exception):
+            visitor.context.close()
+    assert complaints == []
+
+
+@pytest.fixture(scope="session")
+def finished_job(stack: Stack) -> str:
+    answer = stack.infer({"text": HOSTILE, "max_tokens": 4})
+    assert answer.is_success, answer.text
+    return str(answer.json()["metadata"]["job_id"])
+
+
+@pytest.fixture(scope="session")
+def hostile_rows(stack: Stack, people: People) -> Iterator[str]:
+    """The names of a key, of a role and of a conversation with markup in them; the latter's id."""
+    portal.call(stack, "POST", "keys", {"name": HOSTILE})
+    portal.call(stack, "POST", "roles", {"slug": "odd", "name": HOSTILE, "rights": {}})
+    turns = [{"role": "user", "content": HOSTILE}, {"role": "assistant", "content": HOSTILE}]
+    conversation = portal.call(
+        stack,
+        "POST",
+        "conversations",
+        {"title": HOSTILE, "model": "smollm2-135m-instruct", "messages": turns},
+    )
+    yield str(conversation["conversation"]["id"])
+    portal.call(stack, "DELETE", "roles/odd")

@@ -1,0 +1,85 @@
+"""The stack that the browser tests look at, and the people who look."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import httpx
+from playwright.sync_api import Browser, BrowserContext
+
+from tests.browser.pages import ADMIN, SIGNED_IN, STRANGER
+from tests.e2e.conftest import Stack
+
+ADMIN_PASSWORD = "correct-horse-battery-1"
+# Whatever takes a text is given this one; no page may make an element of it.
+HOSTILE = '<img src=x onerror="document.title=1">'
+HOSTILE_ELEMENT = "img[src='x']"
+
+
+@contextmanager
+def running_stack(**environment: str) -> Iterator[Stack]:
+    """At level 1 an answer comes at the speed that people see."""
+    with TemporaryDirectory(prefix="llamagpu-browser-") as folder:
+        stack = Stack(Path(folder), "1", LLAMA_ADMIN_PASSWORD=ADMIN_PASSWORD, **environment)
+        try:
+            stack.wait_ready()
+            yield stack
+        finally:
+            if stack.process.poll() is None:
+                stack.stop()
+
+
+def call(stack: Stack, method: str, path: str, body: Any = None) -> Any:
+    """A call of the API as the first admin, which must go well."""
+    response = httpx.request(
+        method, f"{stack.url}/api/{path}", json=body, headers=stack.headers, timeout=60
+    )
+    assert response.is_success, response.text
+    return response.json() if response.content else None
+
+
+class People:
+    """One of each role, with names that mean harm; they sign in by the page."""
+
+    def __init__(self, stack: Stack, browser: Browser) -> None:
+        self.stack = stack
+        self.browser = browser
+        self.ids: dict[str, int] = {}
+        self._states: dict[str, Any] = {STRANGER: None}
+        known = {user["username"]: user for user in call(stack, "GET", "users")["results"]}
+        for role in SIGNED_IN:
+            user = known.get(self.name_of(role)) or self._make(role)
+            names = {"first_name": HOSTILE, "last_name": HOSTILE}
+            call(stack, "PATCH", f"users/{user['id']}", names)
+            self.ids[role] = user["id"]
+
+    @staticmethod
+    def name_of(role: str) -> str:
+        """The first admin owns what calls of the API make."""
+        return "admin" if role == ADMIN else f"the-{role}"
+
+    def _make(self, role: str) -> dict[str, Any]:
+        fields = {"username": self.name_of(role), "password": ADMIN_PASSWORD, "role": role}
+        return dict(call(self.stack, "POST", "users", fields)["user"])
+
+    def context(self, caller: str, **options: Any) -> BrowserContext:
+        """A browser of that person's own; nobody's for a stranger."""
+        if caller not in self._states:
+            self._states[caller] = self.sign_in(self.name_of(caller))
+        return self.browser.new_context(storage_state=self._states[caller], **options)
+
+    def sign_in(self, username: str, password: str = ADMIN_PASSWORD) -> Any:
+        context = self.browser.new_context()
+        page = context.new_page()
+        page.goto(f"{self.stack.url}/login/")
+        page.get_by_label("User name").fill(username)
+        page.get_by_label("Password").fill(password)
+        page.get_by_role("main").get_by_role("button", name="Sign in").click()
+        page.wait_for_url(f"{self.stack.url}/")
+        state = context.storage_state()
+        context.close()
+        return state
