@@ -8,10 +8,11 @@ class AccountsConfig(AppConfig):
     verbose_name = "Accounts"
 
     def ready(self) -> None:
-        from accounts import limit_status, metrics, navigation, role_rights
+        from accounts import limit_status, metrics, navigation, quota_values, role_rights
         from accounts.api import schema  # noqa: F401  registers itself with drf-spectacular
 
         limit_status.register()
         metrics.register()
+        quota_values.register()
         navigation.register_entries()
         role_rights.forget_on_change()

@@ -17,6 +17,11 @@ _BY_MODEL = {
     "inference.upstream": Resource.MODELS,
     # Rows are narrowed by `visible_to`, and prompts and outputs are shown to nobody.
     "inference.inferencejob": Resource.MONITORING,
+    "monitoring.alert": Resource.MONITORING,
+    "monitoring.alertrule": Resource.MONITORING,
+    "monitoring.alertsilence": Resource.MONITORING,
+    "monitoring.alertchannel": Resource.MONITORING,
+    "monitoring.alertdelivery": Resource.MONITORING,
 }
 
 

@@ -15,6 +15,7 @@ class InferenceConfig(AppConfig):
             navigation,
             refused_calls,
             status,
+            worker_deaths,
         )
 
         broker_metrics.register()
@@ -23,3 +24,4 @@ class InferenceConfig(AppConfig):
         liveness.register()
         deep_check.register()
         refused_calls.register()
+        worker_deaths.register()

@@ -6,6 +6,7 @@ from django.http import HttpRequest
 
 from llamagpu.http.model_admin import PortalModelAdmin, ReadOnlyModelAdmin
 from llamagpu.lib.setting_fields import SETTING_FIELDS
+from monitoring import alert_admin  # noqa: F401  registers its pages
 from monitoring.models import AuditLog, AuditSeal, ConfigValue, MetricSample
 from monitoring.services.configuration import change_configuration
 

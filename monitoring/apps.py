@@ -18,6 +18,7 @@ class MonitoringConfig(AppConfig):
             snapshot,
             store_metrics,
         )
+        from monitoring.alerts import values, watch
         from monitoring.monitor.duties import register_duty
         from monitoring.services.history import remove_expired
         from monitoring.services.rollups import roll_up
@@ -32,3 +33,5 @@ class MonitoringConfig(AppConfig):
         snapshot.register()
         register_duty("roll-ups", roll_up, every=20)
         register_duty("retention of the history", remove_expired, every=600)
+        values.register()
+        watch.register()

@@ -70,6 +70,17 @@ class AuditAction(StrEnum):
     BATCH_CREATED = "batch.created"
     BATCH_CANCELLED = "batch.cancelled"
 
+    ALERT_RULE_CREATED = "alert_rule.created"
+    ALERT_RULE_CHANGED = "alert_rule.changed"
+    ALERT_RULE_DELETED = "alert_rule.deleted"
+    ALERT_ACKNOWLEDGED = "alert.acknowledged"
+    ALERT_SILENCED = "alert.silenced"
+    ALERT_SILENCE_ENDED = "alert.silence_ended"
+    ALERT_CHANNEL_CREATED = "alert_channel.created"
+    ALERT_CHANNEL_CHANGED = "alert_channel.changed"
+    ALERT_CHANNEL_DELETED = "alert_channel.deleted"
+    ALERT_CHANNEL_TESTED = "alert_channel.tested"
+
     JOB_CANCELLED = "job.cancelled"
     JOB_CONTENT_READ = "job.content_read"
     ACCESS_REFUSED = "access.refused"

@@ -11,5 +11,6 @@ def register_entries() -> None:
     group = NavGroup.ADMINISTRATION
     register(NavItem("Overview", "grid-1x2", "home", READ_MONITORING, 1))
     register(NavItem("Monitoring", "activity", "monitoring", READ_MONITORING, 40))
+    register(NavItem("Alerts", "bell", "alerts", READ_MONITORING, 42))
     register(NavItem("Audit log", "journal-check", "audit", READ_AUDIT, 20, group))
     register(NavItem("Settings", "sliders", "system-config", READ_SYSTEM, 30, group))

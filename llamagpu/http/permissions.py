@@ -90,6 +90,8 @@ READ_PLUGINS = Access(Resource.PLUGINS, Action.READ, Scope.PLUGINS_READ)
 WRITE_MODELS = Access(Resource.MODELS, Action.WRITE, Scope.MODELS_WRITE)
 WRITE_PLUGINS = Access(Resource.PLUGINS, Action.WRITE, Scope.PLUGINS_WRITE)
 READ_MONITORING = Access(Resource.MONITORING, Action.READ, Scope.METRICS)
+#: Alert rules, silences and where alerts are sent; a narrow key that reads figures changes nothing.
+WRITE_MONITORING = Access(Resource.MONITORING, Action.WRITE, Scope.ADMIN)
 #: What only the owner may do, or a key that stands for the owner in everything.
 OWN_ACCOUNT = SignedIn(Scope.ADMIN)
 #: Users, roles, others' keys, limits and configuration are the system's configuration.

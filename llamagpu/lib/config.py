@@ -65,6 +65,8 @@ class LlamaConfig:
     embedded_redis: bool
     # What remote models may be called; fixed at the start, or who may name one could name any host.
     upstream_allow: AllowList
+    # What webhooks may be called beside public addresses; fixed at the start for the same reason.
+    webhook_allow: AllowList
     # What a caller may take where neither its user nor its role says otherwise; -1 is no limit.
     rate_inference: int
     rate_batch: int
@@ -84,6 +86,7 @@ class LlamaConfig:
     history_minute_days: int
     history_quarter_days: int
     history_hour_days: int
+    alert_history_days: int
     audit_retention_days: int
 
     @classmethod
@@ -107,6 +110,7 @@ class LlamaConfig:
             redis_url=env.text("REDIS_URL") or f"unix://{redis_socket(data_dir)}",
             embedded_redis=not env.is_set("REDIS_URL"),
             upstream_allow=env.hosts("LLAMA_UPSTREAM_ALLOW"),
+            webhook_allow=env.hosts("LLAMA_WEBHOOK_ALLOW"),
         )
 
     @property

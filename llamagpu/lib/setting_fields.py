@@ -161,6 +161,8 @@ SETTING_FIELDS: tuple[SettingField, ...] = (
                  "days for which figures of 15 minutes are kept"),
     SettingField("history_hour_days", "LLAMA_HISTORY_HOUR_DAYS", Whole(400, 1, 36_500), LIVE, METRICS,
                  "days for which figures of an hour are kept"),
+    SettingField("alert_history_days", "LLAMA_ALERT_HISTORY_DAYS", Whole(90, 1, 36_500), LIVE, METRICS,
+                 "days for which alerts that are over are kept"),
     SettingField("log_level", "LLAMA_LOG_LEVEL", _LOG_LEVEL, LIVE, LOGS,
                  "how much the portal writes to its log"),
     SettingField("audit_retention_days", "LLAMA_AUDIT_RETENTION_DAYS", Whole(0, 0, 36_500), LIVE, LOGS,

@@ -1,5 +1,12 @@
 """Tables of what happened and of how the installation is configured, by noun."""
 
+from monitoring.models.alerts import (
+    Alert,
+    AlertChannel,
+    AlertDelivery,
+    AlertRule,
+    AlertSilence,
+)
 from monitoring.models.audit import (
     AppendOnlyError,
     AuditHead,
@@ -11,6 +18,11 @@ from monitoring.models.configuration import ConfigValue
 from monitoring.models.metrics import MetricSample
 
 __all__ = [
+    "Alert",
+    "AlertChannel",
+    "AlertDelivery",
+    "AlertRule",
+    "AlertSilence",
     "AppendOnlyError",
     "AuditHead",
     "AuditLog",

@@ -29,7 +29,7 @@ WITHOUT_PAGE = {
     "storedresponse",
 }
 # What nobody but the owner of a job reads.
-SECRET_FIELDS = {"prompt", "output", "params", "digest", "password", "key", "sealed_key"}
+SECRET_FIELDS = {"prompt", "output", "params", "digest", "password", "key", "sealed_key", "sealed_url"}
 
 
 def pages() -> Iterator[tuple[Any, Any]]:

@@ -79,6 +79,7 @@ def test_the_status_holds_measured_numbers(guest: Caller, redis_client: Any, mod
         "limits",
         "worker",
         "default_model",
+        "alerts",
         "monitor",
         "worker:w",
         f"engine:w/{MODEL}",
