@@ -56,7 +56,9 @@ def used_ratios() -> dict[Key, float]:
         .order_by("-monthly_tokens")[:_MOST_USERS]
     )
     rows: dict[int | None, dict[str, Any]] = {row["user_id"]: dict(row) for row in used}
-    roles = User.objects.filter(pk__in=rows, is_active=True).values_list("pk", "role_id")
+    roles = User.objects.filter(pk__in=[pk for pk in rows if pk], is_active=True).values_list(
+        "pk", "role_id"
+    )
     found: dict[Key, float] = {}
     for user_id, role_id in roles:
         policies = policies_of(user_id=user_id, role_id=role_id)

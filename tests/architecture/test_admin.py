@@ -29,7 +29,16 @@ WITHOUT_PAGE = {
     "storedresponse",
 }
 # What nobody but the owner of a job reads.
-SECRET_FIELDS = {"prompt", "output", "params", "digest", "password", "key", "sealed_key", "sealed_url"}
+SECRET_FIELDS = {
+    "prompt",
+    "output",
+    "params",
+    "digest",
+    "password",
+    "key",
+    "sealed_key",
+    "sealed_url",
+}
 
 
 def pages() -> Iterator[tuple[Any, Any]]:

@@ -30,6 +30,7 @@ PAGES = (
     Page("/plugins", "Plugins"),
     Page("/jobs", "Jobs", WRITERS),
     Page("/monitoring", "Monitoring"),
+    Page("/alerts", "Alerts"),
     Page("/keys", "API keys"),
     Page("/usage", "Usage"),
     Page("/users", "Users", STAFF),
@@ -68,6 +69,9 @@ DETAILS = (
     Page("/models/smollm2-135m-instruct", "smollm2-135m-instruct"),
     Page("/plugins/pii_redactor", "PII redactor"),
     Page("/jobs/{job}", "Job", (ADMIN,)),
+    Page("/alerts?tab=rules", "Alerts"),
+    Page("/alerts?tab=silences", "Alerts"),
+    Page("/alerts?tab=channels", "Alerts", (ADMIN,)),
 )
 WIDTHS = (390, 768, 1280, 1920)
 THEMES = ("light", "dark")
