@@ -91,6 +91,7 @@ _CONTENT = {
 _WHOLE_JOB = {
     **_JOB,
     "reserved_tokens": 137,
+    "plugins": ["pii_redactor"],
     "params": {"max_tokens": 100, "temperature": 0.0},
     "retention": {"policy": "full", "content_until": None, "content_removed_at": None},
     "content": _CONTENT,

@@ -99,6 +99,9 @@ class JobContentSerializer(serializers.Serializer[Any]):
 
 class WholeJobSerializer(JobSerializer):
     reserved_tokens = serializers.IntegerField(allow_null=True)
+    plugins = serializers.ListField(
+        child=serializers.CharField(), help_text="names of those that changed prompt or answer"
+    )
     params = serializers.DictField(help_text="but those that hold words")
     retention = JobRetentionSerializer()
     content = JobContentSerializer(allow_null=True, help_text="null for all but the owner")

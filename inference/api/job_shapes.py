@@ -57,6 +57,7 @@ def describe_whole_job(job: InferenceJob, *, with_content: bool) -> dict[str, An
     """As `describe_job`, with its parameters and what is kept; the words only `with_content`."""
     return describe_job(job) | {
         "reserved_tokens": job.reserved_tokens,
+        "plugins": _plugins(job),
         "params": {name: value for name, value in job.params.items() if name not in WORDED},
         "retention": {
             "policy": job.retention or None,
@@ -66,6 +67,12 @@ def describe_whole_job(job: InferenceJob, *, with_content: bool) -> dict[str, An
         "content": describe_content(job) if with_content else None,
         **({"error": _error(job, job.error_message)} if with_content else {}),
     }
+
+
+def _plugins(job: InferenceJob) -> list[str]:
+    """Those that changed something; the timeline says on which side of the model."""
+    acted = job.plugins or {}
+    return list(dict.fromkeys([*acted.get("before", ()), *acted.get("after", ())]))
 
 
 def _error(job: InferenceJob, message: str) -> dict[str, str] | None:

@@ -49,6 +49,15 @@ def test_everybody_sees_own_jobs_and_admins_all(
     assert set(ids(admin)) == {str(mine.pk), str(theirs.pk)}
 
 
+def test_a_job_names_the_plugins_that_changed_something(member: Caller, make_job: MakeJob) -> None:
+    acted = {"before": ["pii_redactor"], "after": ["stop_phrase", "pii_redactor"]}
+    job = make_job(member, state="succeeded", plugins=acted)
+    names = read(member, f"/api/jobs/{job.pk}")["job"]["plugins"]
+    assert names == ["pii_redactor", "stop_phrase"]
+    waiting = make_job(member, state="queued")
+    assert read(member, f"/api/jobs/{waiting.pk}")["job"]["plugins"] == []
+
+
 def test_a_guest_sees_none(guest: Caller, make_job: MakeJob) -> None:
     job = make_job(guest)
     for path in ("", f"/{job.pk}", f"/{job.pk}/timeline"):

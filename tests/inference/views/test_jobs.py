@@ -69,6 +69,13 @@ def test_the_owner_reads_words_and_timeline(member: Caller, make_job: MakeJob) -
     assert "Run again" in text
 
 
+def test_it_names_the_plugins_that_changed_something(member: Caller, make_job: MakeJob) -> None:
+    acted = {"before": ["system_prompt"], "after": ["<b>loud</b>"]}
+    job = make_job(member, state="succeeded", plugins=acted)
+    _, text = read(member, f"/jobs/{job.pk}")
+    assert "<dt>Plugins</dt><dd>system_prompt, &lt;b&gt;loud&lt;/b&gt;</dd>" in text
+
+
 def test_an_admin_reads_figures_but_no_words(
     member: Caller, admin: Caller, make_job: MakeJob
 ) -> None:

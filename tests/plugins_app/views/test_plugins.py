@@ -62,6 +62,7 @@ def test_one_plugins_page_shows_settings_to_who_may_write_them(
     _, text = read(operator, "/plugins/loud")
     assert 'id="config-form"' in text
     assert 'data-rollback="1"' in text
+    assert "Set these again" in text  # what stands beside it: those from after the change
     assert "hush-hush" not in text
     status, text = read(member, "/plugins/loud")
     assert status == 200
