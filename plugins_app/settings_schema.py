@@ -22,14 +22,21 @@ from plugins_app.schema_words import SchemaProblemError, check_words
 _PATTERN_TIME = 0.1
 _MAX_PROBLEMS = 20
 _MAX_SHOWN = 300
+#: Words whose messages name settings, and quote none.
+_NAMING = {"required", "additionalProperties", "dependentRequired"}
 
 
 class SettingsError(Exception):
-    """Settings that the schema refuses; `problems` are pairs of field and rule."""
+    """Settings that the schema refuses; `problems` are pairs of field and rule.
 
-    def __init__(self, problems: list[tuple[str, str]]) -> None:
-        super().__init__("; ".join(f"{field}: {rule}" for field, rule in problems))
+    They may quote what is no secret. `for_all` quotes nothing: everybody who sees the plugin reads it.
+    """
+
+    def __init__(self, problems: list[tuple[str, str]], for_all: list[str] | None = None) -> None:
+        told = [f"{field}: {rule}" for field, rule in problems]
+        super().__init__("; ".join(told))
         self.problems = problems
+        self.for_all = "; ".join(told if for_all is None else dict.fromkeys(for_all))
 
 
 def check_schema(schema: Mapping[str, Any]) -> None:
@@ -56,7 +63,9 @@ def effective_settings(schema: Mapping[str, Any] | None, given: Any) -> dict[str
         raise SettingsError([("config", str(error))]) from error
     problems = list(_problems(_closed(schema), whole))
     if problems:
-        raise SettingsError(problems)
+        raise SettingsError(
+            [(field, rule) for field, rule, _ in problems], [bare for _, _, bare in problems]
+        )
     return whole
 
 
@@ -90,22 +99,36 @@ def _closed(schema: Mapping[str, Any] | None) -> dict[str, Any]:
 
 def _check_default(schema: Mapping[str, Any], name: str, default: Any) -> None:
     inner = {"$defs": schema.get("$defs", {}), "properties": {name: schema["properties"][name]}}
-    for field, rule in _problems(inner, {name: default}):
+    for field, rule, _ in _problems(inner, {name: default}):
         raise SchemaProblemError(f"the default of {field} is wrong: {rule}")
 
 
-def _problems(schema: Mapping[str, Any], value: Any) -> Iterator[tuple[str, str]]:
+def _problems(schema: Mapping[str, Any], value: Any) -> Iterator[tuple[str, str, str]]:
+    """Field and rule, and both in words that quote no value."""
     hidden = secret_names(schema)
     try:
         for number, error in enumerate(_Validator(schema).iter_errors(value)):
             if number == _MAX_PROBLEMS:
                 return
-            # The library's messages quote the value.
-            is_hidden = bool(error.absolute_path) and error.absolute_path[0] in hidden
-            rule = f"does not keep to {error.validator}" if is_hidden else _shown(error.message)
-            yield _field_of(error), rule
+            bare = _bare_rule(error)
+            field, rule = _field_of(error), bare if _holds_secret(error, hidden) else error.message
+            first = f"config.{error.absolute_path[0]}" if error.absolute_path else "config"
+            yield field, _shown(rule), f"{first}: {_shown(bare)}"
     except RecursionError:
-        yield "config", "is nested too deep for its schema"
+        rule = "is nested too deep for its schema"
+        yield "config", rule, f"config: {rule}"
+
+
+def _bare_rule(error: ValidationError) -> str:
+    names_alone = error.validator in _NAMING and not error.absolute_path
+    return error.message if names_alone else f"does not keep to {error.validator}"
+
+
+def _holds_secret(error: ValidationError, hidden: tuple[str, ...]) -> bool:
+    """The library's messages quote the value: of a setting, or of all of them together."""
+    if error.absolute_path:
+        return error.absolute_path[0] in hidden
+    return isinstance(error.instance, dict) and any(name in error.instance for name in hidden)
 
 
 def _field_of(error: ValidationError) -> str:

@@ -42,7 +42,8 @@ def _spec_or_none(row: Plugin) -> PluginSpec | None:
         try:
             return spec_of(row)
         except (UnsealError, SettingsError) as error:
-            logger.error("the settings of the plugin '%s' cannot be used: %s", row.slug, error)
+            why = error.for_all if isinstance(error, SettingsError) else error
+            logger.error("the settings of the plugin '%s' cannot be used: %s", row.slug, why)
     if row.policy != FailurePolicy.FAIL_CLOSED:
         return None
     return replace(spec_with(row, {}), sha256=_OF_NO_FILE)

@@ -34,7 +34,7 @@ def locked(plugin: Plugin) -> Plugin:
 def settle(row: Plugin) -> None:
     """Bring the state in line with files, approval, settings and wish."""
     row.problem = files_problem(row)
-    if row.is_enabled and not row.problem and (wrong := settings_problem(row)):
+    if row.is_enabled and not row.problem and (wrong := settings_problem(row, for_all=True)):
         row.problem = f"{_OF_SETTINGS}{wrong}"[:_MAX_PROBLEM]
     row.state = next_state(
         PluginState(row.state),
@@ -49,12 +49,15 @@ def files_problem(row: Plugin) -> str:
     return "" if row.problem.startswith(_OF_SETTINGS) else row.problem
 
 
-def settings_problem(row: Plugin) -> str:
-    """Why the settings as they are cannot be given to the plugin, or an empty text."""
+def settings_problem(row: Plugin, *, for_all: bool = False) -> str:
+    """Why the settings as they are cannot be given to the plugin, or an empty text.
+
+    `for_all` quotes none of them: whoever may read plugins reads it.
+    """
     try:
         effective_settings(row.settings_schema, open_settings(row.settings_schema, row.config))
     except SettingsError as error:
-        return str(error)
+        return error.for_all if for_all else str(error)
     except UnsealError:
         return "a secret cannot be opened any more: set it again"
     return ""

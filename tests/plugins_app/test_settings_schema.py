@@ -69,6 +69,33 @@ def test_a_refusal_never_repeats_a_secret() -> None:
     assert "config.token" in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {"anyOf": [{"required": ["other"]}, {"required": ["another"]}]},
+        {"not": {"required": ["token"]}},
+        {"minProperties": 5},
+        {"enum": [{}]},
+    ],
+)
+def test_a_rule_for_all_settings_together_repeats_no_secret(rule: dict[str, Any]) -> None:
+    schema = {**of(token={"type": "string", "writeOnly": True}), **rule}
+    check_schema(schema)
+    with pytest.raises(SettingsError, match=f"config: does not keep to {next(iter(rule))}") as refused:
+        effective_settings(schema, {"token": "s3cr3t"})
+    assert "s3cr3t" not in f"{refused.value} {refused.value.for_all} {refused.value.problems}"
+
+
+def test_words_for_all_readers_quote_no_setting() -> None:
+    schema = of(words={"type": "array", "items": {"type": "string", "maxLength": 3}})
+    with pytest.raises(SettingsError, match="'blue'") as refused:
+        effective_settings(schema, {"words": ["red", "blue"]})
+    assert refused.value.for_all == "config.words: does not keep to maxLength"
+    with pytest.raises(SettingsError) as refused:
+        effective_settings({**schema, "required": ["words"]}, {})
+    assert refused.value.for_all == "config: 'words' is a required property"
+
+
 def test_without_a_schema_there_are_no_settings() -> None:
     assert effective_settings(None, {}) == {}
     with pytest.raises(SettingsError):

@@ -108,6 +108,20 @@ def test_settings_that_a_new_version_does_not_take_stop_it_until_they_are_mended
     assert (row.state, row.problem) == ("loaded", "")
 
 
+def test_what_readers_see_of_wrong_settings_quotes_none(
+    approved: Plugin, write_plugin: Any
+) -> None:
+    configure_plugin(actor=None, plugin=approved, config={"suffix": "quux"})
+    enable_plugin(actor=None, plugin=approved)
+    write_plugin(schema={"type": "object", "properties": {"suffix": {"enum": ["!"]}}})
+    scan_plugins()
+    row = Plugin.objects.get(slug="loud")
+    row = approve_plugin(actor=None, plugin=row, sha256=row.sha256)
+    assert row.problem == "settings: config.suffix: does not keep to enum"
+    with pytest.raises(AppError, match="'quux' is not one of"):  # for who may write them
+        enable_plugin(actor=None, plugin=row)
+
+
 @pytest.mark.django_db(transaction=True, serialized_rollback=True)
 def test_a_change_rings_the_workers_and_is_told_to_who_watches(
     approved: Plugin, redis_client: Any
