@@ -13,7 +13,7 @@ from rest_framework.response import Response
 
 from llamagpu.http.permissions import WRITE_PLUGINS
 from plugins_app.api.answer_schemas import PLUGIN
-from plugins_app.api.operation import PluginOperationView
+from plugins_app.api.operation import PluginOperationView, check_may_bring_code
 from plugins_app.api.serializers import UploadSerializer
 from plugins_app.description import describe_plugins
 from plugins_app.services.uploads import MAX_ARCHIVE, upload_plugin
@@ -31,6 +31,7 @@ class PluginUploadView(PluginOperationView):
         responses={201: PLUGIN},
     )
     def post(self, request: Request) -> Response:
+        check_may_bring_code(request)
         body = UploadSerializer(data=_form(request))
         body.is_valid(raise_exception=True)
         content = body.validated_data["file"].read(MAX_ARCHIVE + 1)

@@ -14,7 +14,7 @@ from llamagpu.http.filters import read_filters
 from llamagpu.http.permissions import READ_PLUGINS, WRITE_PLUGINS
 from llamagpu.lib.error_codes import ErrorCode
 from plugins_app.api.answer_schemas import PLUGIN, PLUGINS, SCANNED, TRIED, UNDER_WAY, WHOLE_PLUGIN
-from plugins_app.api.operation import PluginOperationView
+from plugins_app.api.operation import PluginOperationView, check_may_bring_code
 from plugins_app.api.serializers import (
     ApprovalSerializer,
     ChangePluginSerializer,
@@ -105,6 +105,7 @@ class PluginView(PluginOperationView):
     @extend_schema(operation_id="delete_plugin", responses={204: None})
     def delete(self, request: Request, slug: str) -> Response:
         """Of one that was uploaded, with its files."""
+        check_may_bring_code(request)
         delete_plugin(actor=request.user, plugin=find_plugin(request, slug))
         return Response(status=204)
 

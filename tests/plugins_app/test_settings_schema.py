@@ -81,7 +81,9 @@ def test_a_refusal_never_repeats_a_secret() -> None:
 def test_a_rule_for_all_settings_together_repeats_no_secret(rule: dict[str, Any]) -> None:
     schema = {**of(token={"type": "string", "writeOnly": True}), **rule}
     check_schema(schema)
-    with pytest.raises(SettingsError, match=f"config: does not keep to {next(iter(rule))}") as refused:
+    with pytest.raises(
+        SettingsError, match=f"config: does not keep to {next(iter(rule))}"
+    ) as refused:
         effective_settings(schema, {"token": "s3cr3t"})
     assert "s3cr3t" not in f"{refused.value} {refused.value.for_all} {refused.value.problems}"
 

@@ -9,6 +9,7 @@ import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 
+from accounts.services.api_keys import create_api_key
 from plugins_app.models import Plugin
 from tests.conftest import Caller, make_caller
 from tests.plugins_app.api.conftest import call
@@ -45,6 +46,22 @@ def test_others_do_not(operator: Caller, member: Caller, settings: Any) -> None:
     assert upload(make_caller("admin", scopes=("plugins:read",))).status_code == 403
     assert not settings.LLAMA.plugins_dir.exists()
     assert not Plugin.objects.filter(slug="quiet").exists()
+
+
+def with_scopes(caller: Caller, *scopes: str) -> Caller:
+    _, key = create_api_key(actor=None, user=caller.user, name="narrow", scopes=scopes)
+    return Caller(caller.user, str(key))
+
+
+def test_a_narrow_key_of_an_admin_brings_and_takes_no_code(admin: Caller) -> None:
+    narrow = with_scopes(admin, "plugins:read", "plugins:write")
+    assert upload(narrow).status_code == 403
+    assert upload(admin).status_code == 201
+    assert call(narrow, "DELETE", "/quiet").status_code == 403
+    assert upload(narrow, replace="true").status_code == 403
+    wide = with_scopes(admin, "plugins:write", "admin")
+    assert upload(wide, replace="true").status_code == 201
+    assert call(wide, "DELETE", "/quiet").status_code == 204
 
 
 def test_an_archive_that_is_not_taken_is_refused_by_name(admin: Caller) -> None:
