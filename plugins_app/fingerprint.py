@@ -26,7 +26,16 @@ def fingerprint(path: Path) -> str:
 
     Raises FingerprintError, also for links, pipes and devices among them.
     """
+    return read_sources(path)[0]
+
+
+def read_sources(path: Path) -> tuple[str, dict[str, bytes]]:
+    """The digest, and of the bytes that it was made of those that are Python, by their names.
+
+    Raises FingerprintError.
+    """
     digest = hashlib.sha256()
+    sources: dict[str, bytes] = {}
     num_bytes = 0
     try:
         for name, file in files_of(path):
@@ -35,9 +44,11 @@ def fingerprint(path: Path) -> str:
             label = name.encode("utf-8", "surrogateescape")
             digest.update(b"%d:%b%d:" % (len(label), label, len(content)))
             digest.update(content)
+            if name.endswith(".py"):
+                sources[name] = content
     except OSError as error:
         raise FingerprintError(f"cannot be read: {error.strerror or error}") from error
-    return digest.hexdigest()
+    return digest.hexdigest(), sources
 
 
 def files_of(path: Path) -> Iterator[tuple[str, Path]]:

@@ -1,7 +1,8 @@
 """Makes a plugin out of its source: import, find the class, make it, let it initialize.
 
-Only source is run, as it lies there: a `__pycache__` beside it is no part of what was approved.
-Standard library only; both kinds of runner load with it.
+Only the sources are run that were read when their digest was compared, also by an import years later:
+what lies on the disk by then, compiled files among it, is no part of what was approved. Standard library
+only; both kinds of runner load with it.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import inspect
 import itertools
 import sys
 from collections.abc import Mapping, Sequence
-from importlib.machinery import FileFinder, ModuleSpec, SourceFileLoader
+from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import CodeType, ModuleType
@@ -27,39 +28,63 @@ class LoadError(Exception):
 
 
 class _SourceLoader(SourceFileLoader):
+    def __init__(self, fullname: str, path: str, source: bytes) -> None:
+        super().__init__(fullname, path)
+        self._source = source
+
     def get_code(self, fullname: str) -> CodeType:
-        code = self.source_to_code(self.get_data(self.path), self.path)
+        code = self.source_to_code(self._source, self.path)
         assert isinstance(code, CodeType)  # noqa: S101  the type's own promise
         return code
 
 
-class _Submodules:
-    """Finds the modules inside one plugin's package."""
+class _Modules:
+    """Finds the module of one plugin, and those inside its package, among the sources."""
 
-    def __init__(self, package: str) -> None:
-        self._prefix = f"{package}."
+    def __init__(self, root: str, path: Path, sources: Mapping[str, bytes]) -> None:
+        self._root, self._path, self._sources = root, path, sources
+        self._is_file = list(sources) == [path.name]
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if not fullname.startswith(self._prefix):
+        if not f"{fullname}.".startswith(f"{self._root}."):
             return None
-        for folder in path or ():
-            spec = FileFinder(folder, (_SourceLoader, [".py"])).find_spec(fullname)
-            if spec is not None:
-                return spec
+        if self._is_file:
+            return self._spec(fullname, self._path.name) if fullname == self._root else None
+        place = "/".join(fullname.split(".")[1:])
+        package, file = f"{place}/{_INIT}".removeprefix("/"), f"{place}.py"
+        if package in self._sources:
+            return self._spec(fullname, package)
+        if file in self._sources:
+            return self._spec(fullname, file)
+        if place and any(name.startswith(f"{place}/") for name in self._sources):
+            spec = ModuleSpec(fullname, None, is_package=True)
+            spec.submodule_search_locations = [str(self._path / place)]
+            return spec
         return None
+
+    def _spec(self, fullname: str, name: str) -> ModuleSpec | None:
+        file = self._path if self._is_file else self._path / name
+        return spec_from_file_location(
+            fullname,
+            file,
+            loader=_SourceLoader(fullname, str(file), self._sources[name]),
+            submodule_search_locations=[str(file.parent)] if file.name == _INIT else None,
+        )
 
 
 class LoadedPlugin:
     """A plugin that has initialized, with the modules that are its own."""
 
-    def __init__(self, path: Path, slug: str, config: Mapping[str, Any]) -> None:
+    def __init__(
+        self, path: Path, slug: str, config: Mapping[str, Any], sources: Mapping[str, bytes]
+    ) -> None:
         """Raises LoadError; nothing of it is left then."""
         self._name = f"llamagpu_plugin_{slug}_{next(_numbers)}"
-        self._finder = _Submodules(self._name)
+        self._finder = _Modules(self._name, path, sources)
         try:
-            self.plugin = self._make(path, config)
+            self.plugin = self._make(config)
         except LoadError:
             self.forget()
             raise
@@ -76,24 +101,17 @@ class LoadedPlugin:
         for name in [n for n in sys.modules if f"{n}.".startswith(f"{self._name}.")]:
             del sys.modules[name]
 
-    def _make(self, path: Path, config: Mapping[str, Any]) -> BasePlugin:
-        cls = self._find_class(self._import(path))
+    def _make(self, config: Mapping[str, Any]) -> BasePlugin:
+        cls = self._find_class(self._import())
         plugin = cls(dict(config))
         if plugin.initialize() is not True:
             raise LoadError("initialize() did not return True")
         return plugin
 
-    def _import(self, path: Path) -> ModuleType:
-        is_package = path.is_dir()
-        file = path / _INIT if is_package else path
-        spec = spec_from_file_location(
-            self._name,
-            file,
-            loader=_SourceLoader(self._name, str(file)),
-            submodule_search_locations=[str(path)] if is_package else None,
-        )
+    def _import(self) -> ModuleType:
+        spec = self._finder.find_spec(self._name, None)
         if spec is None or spec.loader is None:
-            raise LoadError(f"{file.name} is no Python file")
+            raise LoadError("it is no Python file and no package")
         module = module_from_spec(spec)
         sys.modules[self._name] = module
         sys.meta_path.insert(0, self._finder)

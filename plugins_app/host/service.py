@@ -22,6 +22,7 @@ from plugins_app.base import CONTEXT_OF, BasePlugin, Context, Hook, Message, Plu
 from plugins_app.host.frames import Frames
 from plugins_app.host.limits import Limits
 from plugins_app.host.loading import LoadedPlugin, LoadError, told
+from plugins_app.host.sources import sources_in
 from plugins_app.host.walls import ESSENTIAL, raise_walls
 
 _MAX_REQUEST_BYTES = 64 * 1024 * 1024
@@ -40,16 +41,16 @@ class Service:
         if order is None:
             return
         try:
-            loaded, walls = self._load(order)
+            loaded = self._load(order)
         except LoadError as error:
             self._answer({"failed": str(error)})
             return
-        self._answer({"loaded": walls})
+        self._answer({"loaded": True})
         while (order := self._next()) is not None and "close" not in order:
             self._frames.send(self._call(loaded.plugin, order))
         self._clean_up(loaded.plugin)
 
-    def _load(self, order: Mapping[str, Any]) -> tuple[LoadedPlugin, list[str]]:
+    def _load(self, order: Mapping[str, Any]) -> LoadedPlugin:
         path = Path(order["path"])
         self._max_output_bytes = order["max_output_bytes"]
         sys.path.extend(order["packages"])
@@ -60,12 +61,14 @@ class Service:
             [Path(folder) for folder in order["library"]],
             has_namespaces=self._has_namespaces,
         )
+        # Before a line of it runs that could say something else.
+        self._answer({"walls": walls})
         missing = ESSENTIAL.difference(walls)
         if missing and order["walls_required"]:
             names = " and ".join(sorted(missing))
             raise LoadError(f"it cannot be kept from {names} on this system")
         try:
-            return LoadedPlugin(path, order["slug"], order["config"]), list(walls)
+            return LoadedPlugin(path, order["slug"], order["config"], sources_in(order))
         except LoadError as error:
             if error.__cause__ is not None:
                 _print(error.__cause__)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from plugins_app.fingerprint import FingerprintError, fingerprint
+from plugins_app.fingerprint import FingerprintError, read_sources
 from plugins_app.runners.base import PluginLoadError
 from plugins_app.spec import PluginSpec
 
@@ -11,11 +11,15 @@ class PluginChangedError(PluginLoadError):
     """The files are not those that were approved; trying again does not help."""
 
 
-def verify(spec: PluginSpec) -> None:
-    """Raises PluginLoadError."""
+def approved_sources(spec: PluginSpec) -> dict[str, bytes]:
+    """Its Python files, as they were approved: they are loaded from here, and not read again.
+
+    Raises PluginLoadError.
+    """
     try:
-        found = fingerprint(spec.path)
+        found, sources = read_sources(spec.path)
     except FingerprintError as error:
         raise PluginLoadError(f"its source {error}") from error
     if found != spec.sha256:
         raise PluginChangedError("its files have changed since they were approved")
+    return sources

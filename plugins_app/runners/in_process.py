@@ -14,7 +14,7 @@ from types import MappingProxyType
 
 from plugins_app.base import AdaptContext, Context, Hook, PluginRefusal
 from plugins_app.host.loading import LoadedPlugin, LoadError, told
-from plugins_app.runners.approval import verify
+from plugins_app.runners.approval import approved_sources
 from plugins_app.runners.base import (
     FaultKind,
     PluginFaultError,
@@ -39,8 +39,8 @@ class InProcessRunner(Runner):
 
     def start(self) -> None:
         try:
-            verify(self.spec)
-            self._loaded = LoadedPlugin(self.spec.path, self.spec.slug, self.spec.config)
+            sources = approved_sources(self.spec)
+            self._loaded = LoadedPlugin(self.spec.path, self.spec.slug, self.spec.config, sources)
         except (PluginLoadError, LoadError) as error:
             words = without_settings(str(error), self.spec.config)
             self._state, self._error = RunnerState.FAILED, words

@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from llamagpu.lib.backoff import Backoff
 from plugins_app.base import Context, Hook
-from plugins_app.runners.approval import PluginChangedError, verify
+from plugins_app.runners.approval import PluginChangedError, approved_sources
 from plugins_app.runners.base import (
     FaultKind,
     PluginFaultError,
@@ -110,11 +110,14 @@ class IsolatedRunner(Runner):
         )
 
     def _make(self) -> PluginProcess:
-        """The files are looked at before and after: what was loaded is what was approved."""
-        verify(self.spec)
-        process = PluginProcess(self.spec, self._bring_back, walls_required=self._walls_required)
+        """Its sources are what was approved. It may have read other files of its own: they are looked at
+        once more."""
+        sources = approved_sources(self.spec)
+        process = PluginProcess(
+            self.spec, sources, self._bring_back, walls_required=self._walls_required
+        )
         try:
-            verify(self.spec)
+            approved_sources(self.spec)
         except PluginLoadError:
             process.end("its files were changed while it was loaded")
             raise

@@ -19,7 +19,7 @@ import sysconfig
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from typing import Any
 from plugins_app.base import Context, Hook
 from plugins_app.host.frames import FrameError, Frames
 from plugins_app.host.limits import Limits
+from plugins_app.host.sources import with_sources
 from plugins_app.runners.answers import AnswerError, encode_call, read_answer
 from plugins_app.runners.base import FaultKind, PluginFaultError, PluginLoadError
 from plugins_app.runners.output_log import OutputLog
@@ -56,9 +57,14 @@ class PluginProcess:
     """Safe to use from many threads; calls take turns."""
 
     def __init__(
-        self, spec: PluginSpec, on_exit: Callable[[PluginProcess], None], *, walls_required: bool
+        self,
+        spec: PluginSpec,
+        sources: Mapping[str, bytes],
+        on_exit: Callable[[PluginProcess], None],
+        *,
+        walls_required: bool,
     ) -> None:
-        """Starts and loads it; `on_exit` is told of its end in a thread that may be kept.
+        """Starts it and loads these sources; `on_exit` is told of its end in a thread that may be kept.
 
         Raises PluginLoadError; then nothing is left and `on_exit` is not told.
         """
@@ -88,7 +94,7 @@ class PluginProcess:
         threading.Thread(
             target=self._watch, args=(on_exit,), name=f"plugin-{spec.slug}", daemon=True
         ).start()
-        self._load(walls_required=walls_required)
+        self._load(with_sources(self._load_order(walls_required=walls_required), sources))
 
     @property
     def is_gone(self) -> bool:
@@ -172,18 +178,20 @@ class PluginProcess:
                 raise
         return Frames(ours), warden
 
-    def _load(self, *, walls_required: bool) -> None:
+    def _load(self, order: Mapping[str, Any]) -> None:
         deadline = self.started_at + self.spec.budget.start_timeout
         try:
-            self._frames.send(self._load_order(walls_required=walls_required), deadline)
+            self._frames.send(json.dumps(order).encode(), deadline)
             self.pid = int(self._hear(deadline)["pid"])
             self._pidfd = _pidfd(self.pid)
+            self.isolation = tuple(self._hear(deadline)["walls"])
             answer = self._hear(deadline)
             if "failed" in answer:
                 raise PluginLoadError(
                     without_settings(str(answer["failed"])[:500], self.spec.config)
                 )
-            self.isolation = tuple(str(wall) for wall in answer["loaded"])
+            if answer != {"loaded": True}:
+                raise FrameError("no word of a host")
             with self._turn:
                 self._is_loaded = not self._is_dead
         except TimeoutError:
@@ -199,11 +207,11 @@ class PluginProcess:
         self.end(error)
         raise PluginLoadError(error)
 
-    def _load_order(self, *, walls_required: bool) -> bytes:
+    def _load_order(self, *, walls_required: bool) -> dict[str, Any]:
         budget = self.spec.budget
         packages = dict.fromkeys(sysconfig.get_path(name) for name in ("purelib", "platlib"))
         library = dict.fromkeys(sysconfig.get_path(name) for name in ("stdlib", "platstdlib"))
-        order = {
+        return {
             "slug": self.spec.slug,
             "path": str(self.spec.path.resolve()),
             "config": dict(self.spec.config),
@@ -214,7 +222,6 @@ class PluginProcess:
             "limits": {name: getattr(budget, name) for name in Limits.__dataclass_fields__},
             "walls_required": walls_required,
         }
-        return json.dumps(order).encode()
 
     def _hear(self, deadline: float) -> dict[str, Any]:
         payload = self._frames.receive(_ENVELOPE_BYTES, deadline)

@@ -72,6 +72,29 @@ def test_what_runs_is_the_source_and_no_compiled_file_beside_it(
     assert answer_to(stage.start_spec(spec)) == "word words late"
 
 
+@pytest.mark.parametrize("tier", TIERS)
+def test_what_is_imported_later_is_what_was_approved(
+    stage: Stage, tmp_path: Path, tier: Tier
+) -> None:
+    """Its digest was compared when it was loaded: nobody compares it at every import."""
+    spec = package(stage, tmp_path, tier)
+    runner = stage.start_spec(spec)
+    (spec.path / "late.py").write_text("LATE = 'forged'")
+    assert answer_to(runner) == "word words late"
+
+
+def test_files_that_are_swapped_while_it_is_loaded_are_not_run(
+    stage: Stage, tmp_path: Path
+) -> None:
+    """The package does by itself what somebody else could do at that moment."""
+    spec = package(stage, tmp_path, Tier.CORE)
+    forge = f"pathlib.Path({str(spec.path / 'words.py')!r}).write_text('WORD = 1')"
+    swap = f"import pathlib\n{forge}"
+    (spec.path / "__init__.py").write_text(f"{swap}\n{PACKAGE['__init__.py']}")
+    runner = stage.start_spec(replace(spec, sha256=fingerprint(spec.path)))
+    assert answer_to(runner) == "word words late"
+
+
 def test_a_core_plugin_leaves_no_module_behind(stage: Stage, tmp_path: Path) -> None:
     spec = package(stage, tmp_path, Tier.CORE)
     runner = stage.start_spec(spec)

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from plugins_app.host.frames import Frames
+from plugins_app.host.sources import with_sources
 from tests.plugins_app.stage import OBEDIENT, PATIENCE, order
 
 PROJECT = Path(__file__).parents[3]
@@ -33,21 +34,20 @@ class Hosted:
         self._frames = Frames(channel)
 
     def load(self, path: Path, folder: Path, python: str, *, walls_required: bool) -> Any:
-        self._tell(
-            {
-                "slug": "p",
-                "path": str(path),
-                "config": {},
-                "folder": str(folder),
-                "packages": [],
-                "library": library_of(python),
-                "max_output_bytes": 10_000,
-                "limits": LIMITS,
-                "walls_required": walls_required,
-            }
-        )
+        order = {
+            "slug": "p",
+            "path": str(path),
+            "config": {},
+            "folder": str(folder),
+            "packages": [],
+            "library": library_of(python),
+            "max_output_bytes": 10_000,
+            "limits": LIMITS,
+            "walls_required": walls_required,
+        }
+        self._tell(with_sources(order, {path.name: path.read_bytes()}))
         assert self._hear()["pid"] > 0
-        return self._hear()
+        return self._hear() | self._hear()
 
     def call(self, attack: str) -> Any:
         context = {"request_id": "r", "model": "m", "messages": None, "role": ""}
@@ -123,7 +123,7 @@ def test_what_holds_is_what_is_told(
 ) -> None:
     with hosted([sys.executable, POOR, *missing], folder) as host:
         loaded = host.load(plugin, folder, sys.executable, walls_required=False)
-        assert set(loaded["loaded"]) - {"user"} == held
+        assert set(loaded["walls"]) - {"user"} == held
         reads = "return replace(context, text=open('/etc/passwd').read(4))"
         connects = "socket.socket(socket.AF_UNIX); return replace(context, text='open')"
         assert ("PermissionError" in host.call(reads)) == ("files" in held)
@@ -189,7 +189,7 @@ def test_all_walls_stand_for_root_and_for_anybody(uid: int, tmp_path: Path) -> N
         host_folder = shared / "plugins_app" / "host"
         with hosted([python, host_folder], folder, user=uid) as host:
             loaded = host.load(plugin, folder, python, walls_required=True)
-            assert set(loaded["loaded"]) == EVERYTHING | ({"user"} if uid == 0 else set())
+            assert set(loaded["walls"]) == EVERYTHING | ({"user"} if uid == 0 else set())
             assert host.call("return replace(context, text=str(os.getuid()))") == (
                 "65534" if uid == 0 else str(uid)
             )

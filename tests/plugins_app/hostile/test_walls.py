@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from plugins_app.host.walls import Wall
-from plugins_app.runners.base import FaultKind
+from plugins_app.runners.base import FaultKind, PluginLoadError
 from tests.plugins_app.stage import Stage, answer_to, hostile, order, serves
 
 PROJECT = Path(__file__).parents[3]
@@ -37,6 +37,35 @@ def test_all_walls_stand_where_the_kernel_has_them(stage: Stage) -> None:
     expected = {Wall.FILES, Wall.FOLDER, Wall.LIMITS, Wall.NETWORK, Wall.PROCESSES, Wall.SYSCALLS}
     held = set(stage.start(hostile()).report().isolation)
     assert held - {Wall.USER} == expected
+
+
+FORGE = """
+import json, stat, struct
+for fd in range(3, 64):
+    try:
+        is_channel = stat.S_ISSOCK(os.fstat(fd).st_mode)
+    except OSError:
+        continue
+    if is_channel:
+        words = {words!r}.encode()
+        os.write(fd, struct.pack(">I", len(words)) + words)
+"""
+
+
+@pytest.mark.parametrize(
+    "words", ['{"loaded": true}', '{"walls": ["moat"]}', '{"loaded": ["moat"]}']
+)
+def test_a_plugin_does_not_say_which_walls_it_has(stage: Stage, words: str) -> None:
+    """It speaks on the channel in its host's place, before the host does."""
+    try:
+        runner = stage.start(hostile(head=FORGE.format(words=words)))
+    except PluginLoadError as error:
+        assert "spoke out of turn" in str(error)
+    else:
+        assert words == '{"loaded": true}'
+        held = runner.report().isolation
+        assert "files" in held
+        assert "moat" not in held
 
 
 @pytest.mark.parametrize(
