@@ -14,6 +14,9 @@ from types import TracebackType
 from plugins_app.link import Link
 from plugins_app.runners.base import Runner
 
+#: Seconds that one is kept for its requests: longer than any of them may take (LLAMA_JOB_TIMEOUT).
+LONGEST = 1800.0
+
 
 class _Lineup:
     __slots__ = ("links", "num_leases", "retired_at")
@@ -57,7 +60,7 @@ class Lineups:
     def __init__(
         self,
         on_free: Callable[[], None],
-        longest: float = 300.0,
+        longest: float = LONGEST,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._on_free = on_free

@@ -45,7 +45,10 @@ class PluginSource(Protocol):
     """Gives out the plugins that run now."""
 
     def lease(self) -> AbstractContextManager[Sequence[PluginLink]]:
-        """They stay usable until the context is left, whatever is reloaded meanwhile."""
+        """They stay usable until the context is left, whatever is reloaded meanwhile.
+
+        Raises PluginsUnknownError.
+        """
 
 
 class PluginStopError(Exception):
@@ -66,6 +69,15 @@ class PluginFailedError(PluginStopError):
 
     def __init__(self, slug: str) -> None:
         super().__init__(f"The plugin '{slug}' failed, and nothing is answered without it.")
+
+
+class PluginsUnknownError(PluginStopError):
+    """What acts on requests is not known: one that must not be missed may be among it."""
+
+    code = ErrorCode.BACKEND_UNAVAILABLE
+
+    def __init__(self) -> None:
+        super().__init__("Which plugins act on requests is not known yet: try again soon.")
 
 
 class Chain:

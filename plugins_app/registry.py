@@ -25,6 +25,7 @@ from plugins_app.breaker import Breaker, BreakerState
 from plugins_app.lineup import Lease, Lineups
 from plugins_app.link import Link
 from plugins_app.metrics import BREAKER_OPEN, RESIDENT_BYTES
+from plugins_app.pipeline import PluginsUnknownError
 from plugins_app.places import Place, chosen_of, is_same_but_placed_otherwise, report_on
 from plugins_app.presence import PluginReport, announce, withdraw
 from plugins_app.recorder import Recorder
@@ -92,10 +93,11 @@ class PluginRegistry:
     def lease(self) -> Lease:
         """`with registry.lease() as links:` holds the plugins of one request, in their order.
 
-        Before anything is known of what is wanted, it waits for that.
+        Before anything is known of what is wanted, it waits for that. Raises PluginsUnknownError where
+        the database does not say it: one that no request may pass by could be among them.
         """
         if not self._is_known.is_set() and not self._is_known.wait(_PATIENCE):
-            logger.error("what plugins are wanted is not known: a request goes on without any")
+            raise PluginsUnknownError
         return self._lineups.lease()
 
     def follow(self) -> None:

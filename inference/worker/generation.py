@@ -122,6 +122,8 @@ class JobRunner:
             with self._plugins.lease() as links:
                 run.stages = PluginStages(links, run.job)
                 self._run_claimed(run)
+        except PluginStopError as stop:
+            self._fail(run, stop.code, str(stop))
         except Exception:  # nothing may escape into Celery: the caller waits for an end
             logger.exception("job %s: unforeseen failure", job_id)
             self._fail(run, ErrorCode.INTERNAL_ERROR, "The worker met an unexpected condition.")

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+from llamagpu.lib.setting_fields import SETTING_FIELDS
+from llamagpu.lib.setting_kinds import Whole
 from plugins_app.breaker import Breaker
-from plugins_app.lineup import Lineups
+from plugins_app.lineup import LONGEST, Lineups
 from plugins_app.link import Link
 from tests.plugins_app.test_link import SPEC, Notes, Scripted
 
@@ -65,3 +67,9 @@ def test_a_lease_is_given_back_by_a_request_that_fails() -> None:
     except ValueError:
         pass
     assert lineups.runners_in_use() == set()
+
+
+def test_it_is_kept_for_longer_than_a_request_may_take() -> None:
+    (field,) = (field for field in SETTING_FIELDS if field.name == "job_timeout")
+    assert isinstance(field.kind, Whole)
+    assert field.kind.high < LONGEST

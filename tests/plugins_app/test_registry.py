@@ -18,6 +18,7 @@ from django.db import OperationalError
 from llamagpu.lib.redis_client import sync_client
 from monitoring import live_events
 from plugins_app.base import Hook
+from plugins_app.pipeline import PluginsUnknownError
 from plugins_app.presence import read_reports
 from plugins_app.registry import PluginRegistry
 from plugins_app.runners.base import FaultKind, PluginFaultError, RunnerState
@@ -226,6 +227,20 @@ def test_a_request_waits_for_the_first_word_of_the_database(
         early = caller.submit(slugs)
         registry.follow()
         assert early.result(PATIENCE) == ["p"]
+
+
+def test_no_request_passes_before_it_is_known_what_it_must_pass(
+    registry: PluginRegistry, wishes: Wishes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A redactor that nobody knows of yet is a redactor that was left out."""
+    monkeypatch.setattr("plugins_app.registry._PATIENCE", 0.0)
+    wishes.is_away = True
+    registry._look()
+    with pytest.raises(PluginsUnknownError):
+        registry.lease()
+    wishes.is_away = False
+    registry._look()
+    assert answers(registry) == []
 
 
 def test_without_the_database_all_goes_on(

@@ -27,6 +27,7 @@ from inference.stream import JobKeys
 from inference.worker.generation import JobRunner
 from llamagpu.lib.error_codes import ErrorCode
 from plugins_app.base import ChunkContext, Hook, Message, PluginRefusal
+from plugins_app.pipeline import PluginsUnknownError
 from plugins_app.spec import FailurePolicy
 from tests.inference.worker.conftest import events_of, wait_until
 from tests.inference.worker.test_generation import run
@@ -190,6 +191,23 @@ def test_a_fault_is_skipped_or_ends_the_request_as_its_policy_says(
     assert isinstance(events[-1], ErrorEvent)
     assert events[-1].code is ErrorCode.PLUGIN_FAILED
     assert "oh" not in events[-1].message
+
+
+class Unknown:
+    """A registry whose database has said nothing yet."""
+
+    def lease(self) -> Any:
+        raise PluginsUnknownError
+
+
+def test_a_request_ends_where_nobody_knows_what_it_must_pass(
+    make_job: Job, redis_client: Any, engines: Any
+) -> None:
+    runner = JobRunner(redis_client, "w", "one", engines, Unknown())
+    (error,) = run(runner, make_job("say one"), redis_client)
+    runner.close(10)
+    assert (error.code, error.usage.prompt_tokens) == (ErrorCode.BACKEND_UNAVAILABLE, 0)
+    assert InferenceJob.objects.get().state == "failed"
 
 
 def test_a_job_is_cancelled_while_its_text_is_held_back(
