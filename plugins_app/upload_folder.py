@@ -39,7 +39,8 @@ def is_uploaded(path: str) -> bool:
 def unpacked(slug: str, files: Mapping[str, bytes]) -> Iterator[Path]:
     """A folder named `slug` with these files, surely on the disk, that is gone after the block
     unless it was moved away. Raises AppError BACKEND_UNAVAILABLE where the disk is full."""
-    work = _work_folder()
+    with _told_when_full():
+        work = _work_folder()
     folder = work / slug
     try:
         with _told_when_full():
@@ -57,18 +58,22 @@ def unpacked(slug: str, files: Mapping[str, bytes]) -> Iterator[Path]:
 def put_in_place(folder: Path | None, slug: str) -> Iterator[None]:
     """`folder` stands where the plugin lives (None: nothing does) once the block has ended well.
 
-    What was there before comes back where the block raises.
+    What was there before comes back where the block raises. Raises AppError as `unpacked` does.
     """
-    place, work = folder_of(slug), _work_folder()
-    place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    place = folder_of(slug)
+    with _told_when_full():
+        place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        work = _work_folder()
     before = work / slug
     try:
-        if place.exists():
-            place.rename(before)
+        with _told_when_full():
+            if place.exists():
+                place.rename(before)
         try:
-            if folder is not None:
-                folder.rename(place)
-            _sync(place.parent)
+            with _told_when_full():
+                if folder is not None:
+                    folder.rename(place)
+                _sync(place.parent)
             yield
         except BaseException:
             if folder is not None and place.exists():

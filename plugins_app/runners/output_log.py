@@ -11,6 +11,7 @@ import os
 import select
 import threading
 import time
+from collections.abc import Callable
 from typing import IO
 
 logger = logging.getLogger(__name__)
@@ -25,8 +26,16 @@ _PIECE = 16 * 1024
 class OutputLog:
     """Reads one pipe, in the thread that calls `run`, to its end or until `ended` can be read from."""
 
-    def __init__(self, slug: str, pipe: IO[bytes], ended: int | None = None) -> None:
+    def __init__(
+        self,
+        slug: str,
+        pipe: IO[bytes],
+        ended: int | None = None,
+        hide: Callable[[str], str] = str,
+    ) -> None:
+        """`hide` takes out of a line what the log must not hold."""
         self._slug = slug
+        self._hide = hide
         self._pipe = pipe
         self._poll = select.poll()
         for descriptor in (pipe.fileno(), ended):
@@ -79,7 +88,7 @@ class OutputLog:
             return
         self._num_lines += 1
         # A terminal that shows the log shall take no orders from a plugin.
-        words = "".join(letter if letter.isprintable() else " " for letter in text)
+        words = "".join(letter if letter.isprintable() else " " for letter in self._hide(text))
         logger.info("plugin '%s': %s", self._slug, words)
 
     def _tell_dropped(self) -> None:

@@ -90,7 +90,7 @@ class PluginProcess:
         assert self._warden.stdout is not None  # noqa: S101  for the type: it is a pipe
         # The pipe alone says nothing of the warden: its plugin holds it, too.
         self._warden_fd = _pidfd(self._warden.pid)
-        self._output = OutputLog(spec.slug, self._warden.stdout, self._warden_fd)
+        self._output = OutputLog(spec.slug, self._warden.stdout, self._warden_fd, self._hide)
         threading.Thread(
             target=self._watch, args=(on_exit,), name=f"plugin-{spec.slug}", daemon=True
         ).start()
@@ -187,9 +187,7 @@ class PluginProcess:
             self.isolation = tuple(self._hear(deadline)["walls"])
             answer = self._hear(deadline)
             if "failed" in answer:
-                raise PluginLoadError(
-                    without_settings(str(answer["failed"])[:500], self.spec.config)
-                )
+                raise PluginLoadError(self._hide(str(answer["failed"])[:500]))
             if answer != {"loaded": True}:
                 raise FrameError("no word of a host")
             with self._turn:
@@ -240,7 +238,7 @@ class PluginProcess:
             self._frames.send(call, deadline)
             payload = self._frames.receive(limit, deadline)
             if payload is not None:
-                return read_answer(payload, number, context)
+                return self._read(payload, number, context)
             fault = PluginFaultError(FaultKind.DIED, "its process ended during the call")
         except TimeoutError:
             seconds = f"{self.spec.budget.call_timeout:g}"
@@ -251,6 +249,15 @@ class PluginProcess:
             fault = PluginFaultError(FaultKind.DIED, f"its process ended during the call: {error}")
         self._kill(str(fault))
         raise fault
+
+    def _read(self, payload: bytes, number: int, context: Context) -> Context:
+        try:
+            return read_answer(payload, number, context)
+        except PluginFaultError as fault:  # goes to the log, and to who tries the plugin
+            raise PluginFaultError(fault.kind, self._hide(str(fault))) from None
+
+    def _hide(self, words: str) -> str:
+        return without_settings(words, self.spec.config)
 
     def _kill(self, why: str) -> None:
         """Does not wait: whoever called has waited long enough."""

@@ -7,12 +7,18 @@ from typing import Any
 
 # Shorter ones are words that anybody may use.
 _SHORTEST = 6
+_LEFT_OUT = "[setting]"
 
 
 def without_settings(message: str, config: Mapping[str, Any]) -> str:
-    """`message` with every longer text of the settings left out."""
-    for text in sorted(set(_texts(config)), key=len, reverse=True):
-        message = message.replace(text, "[setting]")
+    """`message` with every longer text of the settings left out, also one that the end cuts short."""
+    texts = sorted(set(_texts(config)), key=len, reverse=True)
+    for text in texts:
+        message = message.replace(text, _LEFT_OUT)
+    for text in texts:
+        at = message.rfind(text[:_SHORTEST])
+        if at >= 0 and text.startswith(message[at:]):
+            return message[:at] + _LEFT_OUT
     return message
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from plugins_app.fingerprint import fingerprint
-from plugins_app.runners.base import PluginLoadError, RunnerState
+from plugins_app.runners.base import PluginFaultError, PluginLoadError, RunnerState
+from plugins_app.runners.redaction import without_settings
 from plugins_app.spec import PluginSpec, Tier
 from tests.plugins_app.stage import Stage, answer_to, hostile
 
@@ -148,3 +149,29 @@ def test_what_a_plugin_says_of_its_end_quotes_no_setting(stage: Stage, tier: Tie
     with pytest.raises(PluginLoadError, match="bad: ") as caught:
         stage.start_spec(spec)
     assert "1234567890" not in str(caught.value)
+
+
+@pytest.mark.parametrize("failing", ["initialize", "execute"])
+def test_neither_the_log_nor_a_fault_holds_a_setting(
+    stage: Stage, failing: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Their own exceptions quote them, and tracebacks and prints do."""
+    raises = "print('key', self.config['key']); raise ValueError('bad ' + self.config['key'])"
+    method = "def initialize(self)" if failing == "initialize" else "def execute(self, context)"
+    source = hostile(methods=f"{method}:\n    {raises}")
+    spec = stage.spec(source, config={"key": "sk-1234567890"})
+    with (
+        caplog.at_level("INFO"),
+        pytest.raises((PluginLoadError, PluginFaultError), match=r"bad \[setting\]") as caught,
+    ):
+        answer_to(stage.start_spec(spec))
+    stage.close(with_shared=False)
+    assert "key [setting]" in caplog.text
+    assert "1234567890" not in caplog.text + str(caught.value)
+
+
+def test_a_setting_that_the_end_of_a_line_cuts_short_is_left_out() -> None:
+    config = {"key": "sk-1234567890", "other": "sk-12"}
+    assert without_settings("it is sk-1234567890!", config) == "it is [setting]!"
+    assert without_settings("it is sk-1234567", config) == "it is [setting]"
+    assert without_settings("it is sk-12", config) == "it is sk-12"

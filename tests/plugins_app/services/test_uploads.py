@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from collections import namedtuple
 from pathlib import Path
@@ -119,6 +121,28 @@ def test_a_full_disk_is_said_and_leaves_nothing(
         upload_plugin(actor=None, content=PACKED)
     assert refused.value.code == "BACKEND_UNAVAILABLE"
     assert not (place / "quiet").exists()
+    assert leftovers(place) == []
+
+
+@pytest.mark.parametrize("call", ["mkdir", "rename", "fsync"])
+def test_a_disk_that_is_full_to_the_last_name_leaves_what_was_there(
+    place: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """There is room for bytes, but none for a file more."""
+    before = upload_plugin(actor=None, content=PACKED)
+
+    def fail(*args: Any, **kwargs: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    newer = zipped({"quiet.py": source(version="2.0.0")})
+    with monkeypatch.context() as full:
+        full.setattr(os, call, fail)
+        with pytest.raises(AppError) as refused:
+            upload_plugin(actor=None, content=newer, replace=True)
+    assert refused.value.code == "BACKEND_UNAVAILABLE"
+    scan_plugins()
+    row = Plugin.objects.get(slug="quiet")
+    assert (row.version, row.sha256) == ("1.0.0", before.sha256)
     assert leftovers(place) == []
 
 
