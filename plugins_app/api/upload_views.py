@@ -31,9 +31,9 @@ class PluginUploadView(PluginOperationView):
         responses={201: PLUGIN},
     )
     def post(self, request: Request) -> Response:
-        check_may_bring_code(request)
         body = UploadSerializer(data=_form(request))
         body.is_valid(raise_exception=True)
+        check_may_bring_code(request)
         content = body.validated_data["file"].read(MAX_ARCHIVE + 1)
         row = upload_plugin(
             actor=request.user,

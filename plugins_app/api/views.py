@@ -105,8 +105,9 @@ class PluginView(PluginOperationView):
     @extend_schema(operation_id="delete_plugin", responses={204: None})
     def delete(self, request: Request, slug: str) -> Response:
         """Of one that was uploaded, with its files."""
+        row = find_plugin(request, slug)
         check_may_bring_code(request)
-        delete_plugin(actor=request.user, plugin=find_plugin(request, slug))
+        delete_plugin(actor=request.user, plugin=row)
         return Response(status=204)
 
 
