@@ -63,6 +63,8 @@ class _Pull:
     process: subprocess.Popen[str] | None = None
     is_unwanted: bool = False
     error: str = ""
+    #: The last report, where it came too soon after another one to be told.
+    untold: dict[str, Any] | None = None
     lines: list[str] = field(default_factory=list)
 
 
@@ -107,6 +109,9 @@ class Puller:
         for pull in self._running():
             if pull.slug not in wanted or not self._take(pull.slug):
                 _end(pull)
+            elif (report := pull.untold) is not None:  # nothing newer came: the transfer stands
+                pull.untold = None
+                self._tell_report(pull.slug, report)
         for row in wanted.values():
             if self._has_room(row.slug) and self._take(row.slug):
                 self._begin(row)
@@ -192,12 +197,18 @@ class Puller:
             connections.close_all()
         elif "error" in report:
             pull.error = str(report["error"])
-        elif "stage" in report and said.may(report["stage"]):
-            known = {name: report[name] for name in _FIELDS if name in report}
-            try:
-                self._tell(pull.slug, PullProgress(**known, worker=self._worker))
-            except redis.RedisError as error:
-                logger.warning("progress of a pull was not told: %s", error)
+        elif "stage" in report and not said.may(report["stage"]):
+            pull.untold = report
+        elif "stage" in report:
+            pull.untold = None
+            self._tell_report(pull.slug, report)
+
+    def _tell_report(self, slug: str, report: dict[str, Any]) -> None:
+        known = {name: report[name] for name in _FIELDS if name in report}
+        try:
+            self._tell(slug, PullProgress(**known, worker=self._worker))
+        except redis.RedisError as error:
+            logger.warning("progress of a pull was not told: %s", error)
 
     def _tell(self, slug: str, progress: PullProgress) -> None:
         pull_progress.tell(self._client, slug, progress)

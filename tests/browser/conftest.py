@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -14,8 +16,15 @@ from tests.browser import portal
 from tests.browser.chromium import ARGUMENTS, ChromiumMissingError, provide_chromium
 from tests.browser.portal import HOSTILE, People
 from tests.browser.visitor import Visitor
+from tests.conftest import MODEL
 from tests.e2e.conftest import Stack
+from tests.environment import MODEL_ROOT, PROJECT_ROOT
+from tests.inference.pulling.hub_server import Hub, files_of, serve
 
+WRITE_MODEL = (
+    "import sys; from pathlib import Path; from tests.inference.engine.tiny_models import write_model;"
+    "write_model(Path(sys.argv[1]), hidden_size=256, intermediate_size=2048)"
+)
 # Milliseconds that a busy machine may take for what a person waits for.
 PATIENCE = 30_000
 expect.set_options(timeout=PATIENCE)
@@ -29,8 +38,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def stack() -> Iterator[Stack]:
-    with portal.running_stack() as running:
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
+    """A hub with one repository, org/tiny: a random model of 20 MB."""
+    folder = tmp_path_factory.mktemp("tiny")
+    # In a process of its own: torch is not for this one.
+    subprocess.run([sys.executable, "-c", WRITE_MODEL, str(folder)], cwd=PROJECT_ROOT, check=True)
+    made = Hub({name: data for name, data in files_of(folder).items() if name != "manifest.json"})
+    server = serve(made)
+    yield made
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(scope="session")
+def stack(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    models = tmp_path_factory.mktemp("models")
+    (models / MODEL).symlink_to(MODEL_ROOT / MODEL)
+    with portal.running_stack(models, LLAMA_HUB_ENDPOINT=hub.url, NO_PROXY="*") as running:
         yield running
 
 
@@ -89,7 +113,7 @@ def hostile_rows(stack: Stack, people: People) -> Iterator[str]:
         stack,
         "POST",
         "conversations",
-        {"title": HOSTILE, "model": "smollm2-135m-instruct", "messages": turns},
+        {"title": HOSTILE, "model": MODEL, "messages": turns},
     )
     yield str(conversation["conversation"]["id"])
     portal.call(stack, "DELETE", "roles/odd")

@@ -13,6 +13,7 @@ from playwright.sync_api import Browser, BrowserContext
 
 from tests.browser.pages import ADMIN, SIGNED_IN, STRANGER
 from tests.e2e.conftest import Stack
+from tests.environment import MODEL_ROOT
 
 ADMIN_PASSWORD = "correct-horse-battery-1"
 # Whatever takes a text is given this one; no page may make an element of it.
@@ -21,10 +22,12 @@ HOSTILE_ELEMENT = "img[src='x']"
 
 
 @contextmanager
-def running_stack(**environment: str) -> Iterator[Stack]:
+def running_stack(model_root: Path = MODEL_ROOT, **environment: str) -> Iterator[Stack]:
     """At level 1 an answer comes at the speed that people see."""
     with TemporaryDirectory(prefix="llamagpu-browser-") as folder:
-        stack = Stack(Path(folder), "1", LLAMA_ADMIN_PASSWORD=ADMIN_PASSWORD, **environment)
+        stack = Stack(
+            Path(folder), "1", model_root, LLAMA_ADMIN_PASSWORD=ADMIN_PASSWORD, **environment
+        )
         try:
             stack.wait_ready()
             yield stack
@@ -48,28 +51,29 @@ class People:
     def __init__(self, stack: Stack, browser: Browser) -> None:
         self.stack = stack
         self.browser = browser
-        self.ids: dict[str, int] = {}
         self._states: dict[str, Any] = {STRANGER: None}
         known = {user["username"]: user for user in call(stack, "GET", "users")["results"]}
         for role in SIGNED_IN:
-            user = known.get(self.name_of(role)) or self._make(role)
+            name = self.name_of(role)
+            user = known[name]["id"] if name in known else self.make(name, role)
             names = {"first_name": HOSTILE, "last_name": HOSTILE}
-            call(stack, "PATCH", f"users/{user['id']}", names)
-            self.ids[role] = user["id"]
+            call(stack, "PATCH", f"users/{user}", names)
+
+    def make(self, username: str, role: str) -> int:
+        """One more person; the id."""
+        fields = {"username": username, "password": ADMIN_PASSWORD, "role": role}
+        return int(call(self.stack, "POST", "users", fields)["user"]["id"])
 
     @staticmethod
     def name_of(role: str) -> str:
         """The first admin owns what calls of the API make."""
         return "admin" if role == ADMIN else f"the-{role}"
 
-    def _make(self, role: str) -> dict[str, Any]:
-        fields = {"username": self.name_of(role), "password": ADMIN_PASSWORD, "role": role}
-        return dict(call(self.stack, "POST", "users", fields)["user"])
-
     def context(self, caller: str, **options: Any) -> BrowserContext:
-        """A browser of that person's own; nobody's for a stranger."""
+        """A browser of somebody's own: a role's person, nobody's for a stranger, or a user name."""
         if caller not in self._states:
-            self._states[caller] = self.sign_in(self.name_of(caller))
+            name = self.name_of(caller) if caller in SIGNED_IN else caller
+            self._states[caller] = self.sign_in(name)
         return self.browser.new_context(storage_state=self._states[caller], **options)
 
     def sign_in(self, username: str, password: str = ADMIN_PASSWORD) -> Any:

@@ -2,7 +2,12 @@
 import DOMPurify from "../../../vendor/dompurify/purify.es.mjs";
 import { Marked } from "../../../vendor/marked/marked.esm.js";
 
-const marked = new Marked({ gfm: true, breaks: true });
+const ESCAPES = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" };
+
+// Tags that a model writes are words of its answer, and shown as such.
+const asWords = ({ text }) => text.replace(/[&<>"]/g, (sign) => ESCAPES[sign]);
+
+const marked = new Marked({ gfm: true, breaks: true, renderer: { html: asWords } });
 
 DOMPurify.addHook("afterSanitizeAttributes", (node) => {
   if (node.tagName === "A") {
