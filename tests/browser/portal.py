@@ -73,17 +73,19 @@ class People:
         """A browser of somebody's own: a role's person, nobody's for a stranger, or a user name."""
         if caller not in self._states:
             name = self.name_of(caller) if caller in SIGNED_IN else caller
-            self._states[caller] = self.sign_in(name)
+            self._states[caller] = sign_in(self.stack, self.browser, name)
         return self.browser.new_context(storage_state=self._states[caller], **options)
 
-    def sign_in(self, username: str, password: str = ADMIN_PASSWORD) -> Any:
-        context = self.browser.new_context()
-        page = context.new_page()
-        page.goto(f"{self.stack.url}/login/")
-        page.get_by_label("User name").fill(username)
-        page.get_by_label("Password").fill(password)
-        page.get_by_role("main").get_by_role("button", name="Sign in").click()
-        page.wait_for_url(f"{self.stack.url}/")
-        state = context.storage_state()
-        context.close()
-        return state
+
+def sign_in(stack: Stack, browser: Browser, username: str, password: str = ADMIN_PASSWORD) -> Any:
+    """By the page, as people do; what the browser keeps of it."""
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(f"{stack.url}/login/")
+    page.get_by_label("User name").fill(username)
+    page.get_by_label("Password").fill(password)
+    page.get_by_role("main").get_by_role("button", name="Sign in").click()
+    page.wait_for_url(f"{stack.url}/")
+    state = context.storage_state()
+    context.close()
+    return state
