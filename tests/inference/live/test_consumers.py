@@ -254,3 +254,33 @@ def test_strangers_and_guests_are_not_let_in(stack: OwnStack) -> None:
         assert guest.end()[0] == 4403
     rows = call(stack, "GET", "/api/audit?limit=5").json()["results"]
     assert any("ws/infer/" in json.dumps(row) for row in rows), "refused attempts are kept"
+
+
+def test_a_stream_filter_acts_on_the_socket_as_it_does_over_http(
+    stack: OwnStack, socket: Socket
+) -> None:
+    """Also where a phrase comes in two pieces, and for two calls at once."""
+    path = "/api/plugins/stop_phrase"
+    config = {"phrases": ["two three"], "action": "replace", "replacement": "2 3"}
+    assert call(stack, "PUT", f"{path}/config", json={"config": config}).status_code == 200
+    loaded = call(stack, "POST", f"{path}/load")
+    assert loaded.json()["plugin"]["state"] == "active"
+    try:
+        for call_id in ("a", "b"):
+            infer(socket, call_id, **SAY)
+        said: dict[str, list[str]] = {"a": [], "b": []}
+        ends: dict[str, dict[str, Any]] = {}
+        while len(ends) < len(said):
+            message = socket.read()
+            if message["event_type"] == "token":
+                said[message["id"]].append(message["data"]["token"])
+            elif message["event_type"] in ("complete", "error"):
+                ends[message["id"]] = message
+        over_http = call(stack, "POST", "/api/infer", json=SAY).json()["result"]["generated_text"]
+        assert over_http == "one 2 3 "
+        for call_id, pieces in said.items():
+            assert "".join(pieces) == ends[call_id]["data"]["final_text"] == over_http
+            job = call(stack, "GET", f"/api/jobs/{ends[call_id]['job_id']}").json()["job"]
+            assert job["plugins"] == ["stop_phrase"]
+    finally:
+        call(stack, "POST", f"{path}/unload")
