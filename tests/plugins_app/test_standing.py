@@ -104,6 +104,12 @@ def test_an_unload_that_takes_longer_says_so(
     assert call(operator, "POST", "/loud/unload").status_code == 200
 
 
+def test_without_redis_nobody_says_that_it_is_gone(loaded: Plugin, settings: Any) -> None:
+    settings.REDIS_URL = "redis://127.0.0.1:1/0"
+    assert live_reports() == {}
+    assert not await_gone(loaded, patience=0.0)
+
+
 def test_its_health_is_shown(operator: Caller, loaded: Plugin, redis_client: Any) -> None:
     announce(redis_client, "a", {"loud": running(loaded, breaker=BreakerState.OPEN)})
     health = call(operator, "GET", "/loud").json()["plugin"]["health"]

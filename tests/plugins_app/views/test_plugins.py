@@ -8,7 +8,10 @@ import pytest
 from django.test import Client
 
 from plugins_app.services.configuration import configure_plugin
+from plugins_app.services.scanning import scan_plugins
 from tests.conftest import Caller
+
+EVIL = "<img src=x onerror=alert(1)>"
 
 
 def read(caller: Caller, path: str) -> tuple[int, str]:
@@ -68,6 +71,23 @@ def test_one_plugins_page_shows_settings_to_who_may_write_them(
     assert status == 200
     for hidden in ('id="config-form"', "data-rollback", 'id="try-form"', str(approved.path)):
         assert hidden not in text
+
+
+def test_a_plugins_words_are_shown_and_not_obeyed(
+    member: Caller, operator: Caller, write_plugin: Any, redis_client: Any
+) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"a": {"type": "string", "default": f"</script>{EVIL}"}},
+    }
+    write_plugin("evil", name=EVIL, schema=schema)
+    scan_plugins()
+    for caller in (member, operator):
+        for path in ("/plugins", "/plugins/evil"):
+            _, text = read(caller, path)
+            assert "&lt;img src=x onerror=alert(1)&gt;" in text
+            assert EVIL not in text
+            assert f"</script>{EVIL}" not in text
 
 
 def test_what_is_not_there_is_not_found(member: Caller, redis_client: Any) -> None:
