@@ -5,17 +5,23 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.db import connections
 
+from llamagpu.http.errors import AppError
 from monitoring.models import AuditLog
+from plugins_app.fingerprint import fingerprint
 from plugins_app.models import Plugin
 from plugins_app.services.arrangement import change_plugin
 from plugins_app.services.configuration import configure_plugin
 from plugins_app.services.scanning import scan_plugins
+from plugins_app.services.uploads import upload_plugin
 from plugins_app.wanted import wanted_generation
+from tests.plugins_app.conftest import source
+from tests.plugins_app.test_archive import zipped
 
 pytestmark = [
     pytest.mark.django_db(transaction=True, serialized_rollback=True),
@@ -72,3 +78,19 @@ def test_settings_of_two_at_once_have_a_history_of_both(approved: Plugin) -> Non
     assert [entry.number for entry in entries] == [1, 2, 3]
     for earlier, later in itertools.pairwise(entries):
         assert later.before == earlier.after
+
+
+def test_of_uploads_with_one_name_one_is_taken(plugin_folder: Any) -> None:
+    archives = [zipped({"quiet.py": source(name=f"Quiet {number}")}) for number in range(6)]
+
+    def upload(content: bytes) -> str:
+        try:
+            return upload_plugin(actor=None, content=content).name
+        except AppError as error:
+            return str(error.code)
+
+    said = at_once(*[lambda content=content: upload(content) for content in archives])
+    (name,) = (word for word in said if word != "CONFLICT")
+    row = Plugin.objects.get(slug="quiet")
+    assert row.name == name
+    assert fingerprint(Path(row.path)) == row.sha256
