@@ -55,6 +55,20 @@ def test_approved_loaded_reloaded_and_unloaded(operator: Caller, loud: Plugin) -
     assert entry.actor_name == "the-operator"
 
 
+@pytest.mark.parametrize("role", ["member", "guest"])
+def test_who_may_not_write_plugins_does_nothing_here(
+    role: str, request: pytest.FixtureRequest, approved: Plugin
+) -> None:
+    caller = request.getfixturevalue(role)
+    for action in ("load", "unload", "reload", "approve"):
+        act(caller, action, approved)
+    address = reverse("admin:plugins_app_plugin_change", args=[approved.pk])
+    browser_of(caller).post(address, form_of(approved, order=5))
+    assert str(approved.path) not in browser_of(caller).get(address).content.decode()
+    row = Plugin.objects.get(pk=approved.pk)
+    assert (row.generation, row.state, row.order) == (approved.generation, "validated", 100)
+
+
 def test_the_form_sets_what_may_be_set(operator: Caller, approved: Plugin) -> None:
     configure_plugin(actor=None, plugin=approved, config={"token": "s3cr3t"})
     approved.refresh_from_db()
