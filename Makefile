@@ -31,7 +31,7 @@ pip_install = $(BIN)/python -m pip install --progress-bar off $(1) 2>.venv/pip.l
   || { cat .venv/pip.log >&2; exit 1; }
 PRODUCTION := LLAMA_PUBLIC_URL=https://llm.example.org LLAMA_TRUSTED_PROXY=true
 
-.PHONY: help setup serve test test-postgres test-browser screenshots check lint format typecheck fuzz quality clean bench-gpu
+.PHONY: help setup serve test test-postgres test-browser screenshots messages check lint format typecheck fuzz quality clean bench-gpu
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +60,9 @@ test-browser: setup $(DEV) ## every page as every role, in Chromium, which is in
 
 screenshots: setup $(DEV) ## docs/screenshots/, each page in both themes
 	$(BIN)/python -m tests.browser.screenshots
+
+messages: $(DEV) ## compile locale/, the words of other languages
+	$(BIN)/python scripts/compile_messages.py
 
 check: lint typecheck ## every check that is not a test
 	$(BIN)/lint-imports

@@ -71,6 +71,7 @@ MIDDLEWARE = [
     "corsheaders.middleware.CorsMiddleware",
     "servestatic.middleware.ServeStaticMiddleware",
     "llamagpu.http.inline_middleware.InlineCSPMiddleware",
+    "llamagpu.http.language.language_middleware",
     "llamagpu.http.inline_middleware.KeylessSessionMiddleware",
     "llamagpu.http.inline_middleware.InlineCommonMiddleware",
     "llamagpu.http.inline_middleware.KeylessCsrfViewMiddleware",
@@ -230,6 +231,10 @@ STATIC_ROOT = LLAMA.data_dir / "static"
 STATICFILES_DIRS = [BASE_DIR / "static"]
 SERVESTATIC_USE_FINDERS = True
 LANGUAGE_CODE = "en-us"
+LANGUAGES = [("en", "English"), ("de", "Deutsch")]
+LANGUAGE_COOKIE_AGE = 31_536_000
+LOCALE_PATHS = [BASE_DIR / "locale"]
+FORMAT_MODULE_PATH = ["llamagpu.formats"]
 TIME_ZONE = "UTC"
 USE_TZ = True
 

@@ -4,6 +4,7 @@ from django.contrib import admin
 from django.urls import include, path
 
 from llamagpu.http import error_views
+from llamagpu.http.language import choose_language
 
 _api = [
     path("", include("inference.api.urls")),
@@ -18,6 +19,7 @@ urlpatterns = [
     path("api/", include(_api)),  # the later one is the one that names lead to
     path("v1/", include("inference.openai_api.urls")),
     path("", include("llamagpu.http.offline")),
+    path("language", choose_language, name="language"),
     path("", include("accounts.urls")),
     path("", include("inference.urls")),
     path("", include("plugins_app.urls")),

@@ -14,6 +14,7 @@ from typing import Any
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest
 from django.urls import NoReverseMatch, reverse
+from django.utils.translation import gettext
 
 from llamagpu.http.permissions import Rule, allows
 
@@ -73,7 +74,7 @@ def links_for(user: Any, current: str | None = None) -> dict[NavGroup, list[NavL
             opened[item.rule] = allows(item.rule, user, None)
         url = _url_of(item.url_name) if opened[item.rule] else None
         if url is not None:
-            link = NavLink(item.label, item.icon, url, item.url_name == current)
+            link = NavLink(gettext(item.label), item.icon, url, item.url_name == current)
             groups[item.group].append(link)
     return groups
 

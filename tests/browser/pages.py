@@ -56,6 +56,7 @@ NOT_WALKED = {
     "login/second-factor/": "a step of signing in",
     "login/sso/": "leads away",
     "login/sso/callback/": "a step of signing in",
+    "language": "takes a choice",
     "offline": "goes away as soon as the server answers: tested by itself",
     "service-worker.js": "a script",
     "livez": "a probe",

@@ -1,0 +1,1 @@
+"""How figures are written in each language of the pages."""
