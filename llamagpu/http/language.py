@@ -28,8 +28,6 @@ Handler = (
 
 def chosen_language(request: HttpRequest) -> str:
     """A browser's own wish does not count: who is used to the English words keeps them."""
-    if request.path_info.startswith(_PROGRAMS):
-        return ENGLISH
     chosen = request.COOKIES.get(settings.LANGUAGE_COOKIE_NAME, "")
     return chosen if chosen in dict(settings.LANGUAGES) else ENGLISH
 
@@ -39,12 +37,16 @@ def language_middleware(get_response: Handler) -> Handler:
     if iscoroutinefunction(get_response):
 
         async def serve(request: HttpRequest) -> HttpResponseBase:
+            if request.path_info.startswith(_PROGRAMS):
+                return await get_response(request)
             with translation.override(chosen_language(request)):
                 return await get_response(request)
 
         return serve
 
     def serve_sync(request: HttpRequest) -> HttpResponseBase:
+        if request.path_info.startswith(_PROGRAMS):
+            return get_response(request)  # type: ignore[return-value]
         with translation.override(chosen_language(request)):
             return get_response(request)  # type: ignore[return-value]
 

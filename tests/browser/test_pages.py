@@ -107,6 +107,18 @@ def test_a_page_that_is_refused(path: str, status: int, visit: Visit) -> None:
     check_barriers(visitor)
 
 
+def test_the_language_is_chosen_in_the_account_menu(visit: Visit) -> None:
+    visitor = visit(USER, "/keys")
+    page = visitor.page
+    page.locator(".account-toggle").click()
+    page.get_by_role("button", name="Deutsch").click()
+    expect(page.get_by_role("heading", name="API-Schlüssel", level=1)).to_be_visible()
+    expect(page.get_by_role("link", name="Übersicht")).to_be_visible()
+    wide = {width: found for width in WIDTHS if (found := visitor.overflowing(width))}
+    assert not wide, wide
+    check_barriers(visitor)
+
+
 def test_the_description_of_the_api_is_shown(visit: Visit) -> None:
     page = visit(ADMIN, "/api/docs/").page
     expect(page.get_by_role("heading", name="inference")).to_be_visible()
