@@ -19,7 +19,7 @@ DATABASE_TESTS := tests --ignore tests/inference/engine --ignore tests/inference
 # A stamp carries the hash of what it was made from: a changed pin makes a new stamp necessary.
 hash = $(shell cat $(1) 2>/dev/null | sha256sum | cut -c1-16)
 RUNTIME := .venv/.runtime-$(call hash,requirements.txt constraints.txt Makefile)
-DEV := .venv/.dev-$(call hash,requirements.txt requirements-dev.txt requirements-uvicorn.txt constraints.txt Makefile)
+DEV := .venv/.dev-$(call hash,requirements.txt requirements-dev.txt requirements-tracing.txt requirements-uvicorn.txt constraints.txt Makefile)
 ASSETS := static/vendor/.made-$(call hash,package-lock.json scripts/copy_vendor_assets.mjs)
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1

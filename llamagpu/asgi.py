@@ -22,10 +22,14 @@ from llamagpu.http.sockets.consumer import NoSuchSocket
 from llamagpu.lib.garbage import look_seldom
 from monitoring.live.consumers import StreamConsumer
 from monitoring.live.socketio_server import SocketIoApplication
+from monitoring.logs.handler import start_log_store
 from monitoring.metrics.flusher import start_flushing
 from monitoring.metrics.scrape_server import serve_metrics
+from monitoring.trace_start import start_tracing
 
 refuse_unsafe_start()
+start_log_store(settings.REDIS_URL, "web")
+start_tracing("web")
 start_flushing(settings.REDIS_URL, "web")
 if settings.LLAMA.metrics_address is not None:
     serve_metrics(settings.LLAMA.metrics_address)

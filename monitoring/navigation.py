@@ -13,4 +13,5 @@ def register_entries() -> None:
     register(NavItem("Monitoring", "activity", "monitoring", READ_MONITORING, 40))
     register(NavItem("Alerts", "bell", "alerts", READ_MONITORING, 42))
     register(NavItem("Audit log", "journal-check", "audit", READ_AUDIT, 20, group))
+    register(NavItem("Log", "card-text", "logs", READ_SYSTEM, 25, group))
     register(NavItem("Settings", "sliders", "system-config", READ_SYSTEM, 30, group))

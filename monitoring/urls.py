@@ -6,6 +6,7 @@ from monitoring.api.views import livez, readyz
 from monitoring.views.alerts import AlertsPage
 from monitoring.views.audit import AuditPage
 from monitoring.views.configuration import ConfigurationPage
+from monitoring.views.logs import LogsPage
 from monitoring.views.monitoring import MonitoringPage
 from monitoring.views.overview import home
 
@@ -15,6 +16,7 @@ urlpatterns = [
     path("audit", AuditPage.as_view(), name="audit"),
     path("monitoring", MonitoringPage.as_view(), name="monitoring"),
     path("settings", ConfigurationPage.as_view(), name="system-config"),
+    path("logs", LogsPage.as_view(), name="logs"),
     path("livez", livez, name="livez"),
     path("metrics", MetricsView.as_view(), name="metrics"),
     path("readyz", readyz, name="readyz"),

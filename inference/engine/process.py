@@ -8,6 +8,7 @@ out is `Hello`; `Load` is answered by `Loaded`, or by `LoadFailed` and the end o
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import os
 import queue
@@ -23,6 +24,7 @@ from inference.engine.channel import Channel, leave
 from inference.engine.config import EngineConfig
 from inference.engine.errors import DeviceLost, LoadError
 from inference.engine.memory import resident_bytes
+from inference.engine.request_spans import RequestSpans, start_from_environment
 from inference.engine.threads import calm_waiting_threads
 from inference.engine.watchdog import Watchdog
 from inference.protocol import (
@@ -30,6 +32,7 @@ from inference.protocol import (
     Drain,
     Drained,
     EngineCommand,
+    EngineEvent,
     Exit,
     Failed,
     GetStats,
@@ -61,6 +64,7 @@ class EngineProcess:
         self._is_load_seen = False
         self._engine: Engine | None = None
         self._step_timeout = 0.0
+        self._spans = RequestSpans()
 
     def run(self) -> int:
         """Serve until the worker says `Exit` or goes away; returns the exit status otherwise."""
@@ -89,12 +93,16 @@ class EngineProcess:
         def progress(stage: str, fraction: float) -> None:
             self._channel.send([LoadProgress(stage, fraction)])
 
-        running = start_engine(Path(command.model_path), config, self._channel.send, progress)
+        running = start_engine(Path(command.model_path), config, self._emit, progress)
         self._engine = running.engine
         self._step_timeout = config.step_timeout
         self._channel.send([running.describe(time.monotonic() - started)])
         if command.upgrade:
             running.begin_upgrade()
+
+    def _emit(self, events: list[EngineEvent]) -> None:
+        self._spans.note(events)
+        self._channel.send(events)
 
     def _serve(self) -> int:
         if self._engine is None:
@@ -129,6 +137,7 @@ class EngineProcess:
         elif self._engine is None:
             self._refuse(command)
         elif isinstance(command, Submit):
+            self._spans.begin(command)
             self._engine.submit(command)
         elif isinstance(command, Cancel):
             self._engine.cancel(command.request_id)
@@ -155,6 +164,20 @@ class EngineProcess:
             self._channel.send([Drained()])
 
 
+class JsonLines(logging.Formatter):
+    """For the worker, which adds the model and the request and writes the line as it is set to."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields = {
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            fields["exception"] = self.formatException(record.exc_info)
+        return json.dumps(fields)
+
+
 def _name_process(model_path: str) -> None:
     """Show the model in `ps` and in every log line. The kernel keeps 15 bytes of a name."""
     name = Path(model_path).name
@@ -167,6 +190,8 @@ def _name_process(model_path: str) -> None:
 
 
 def _formatter(name: str) -> logging.Formatter:
+    if os.environ.get("ENGINE_LOG_LINES") == "json":
+        return JsonLines()
     safe = name.replace("%", "%%")
     return logging.Formatter(f"%(asctime)s %(levelname)s engine[{safe}] %(name)s: %(message)s")
 
@@ -178,6 +203,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--log-level", default="INFO")
     options = parser.parse_args(arguments)
     calm_waiting_threads()
+    start_from_environment()
     # Ctrl-C reaches the whole process group; the worker decides when its engines end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Whatever a library prints belongs in the log, not into a pipe that someone parses.

@@ -60,6 +60,7 @@ class Submit:
     timeout: float
     tenant: str = ""
     priority: int = 0
+    traceparent: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,3 +28,5 @@ class GenerationJob:
     priority: int = 0
     reader_grace: float | None = None
     role: str = ""
+    # Of W3C: what the job's spans belong to; empty where nobody traces.
+    traceparent: str = ""

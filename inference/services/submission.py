@@ -16,6 +16,7 @@ from django.utils import timezone
 from accounts.job_claims import JobClaim
 from accounts.services import quotas
 from inference import wire
+from inference.call_trace import trace_admission
 from inference.dispatch import BrokerUnavailableError, ring
 from inference.models import InferenceJob, Model
 from inference.protocol import ErrorEvent, GenerationJob, Prompt, SamplingParams
@@ -92,6 +93,7 @@ def submit_jobs(calls: Sequence[JobCall], key: CallKey | None = None) -> list[Ge
         JobClaim(uuid.uuid4(), call.owner, call.api_key, call.model.slug, call.most_tokens)
         for call in calls
     ]
+    began = time.time()
     reserve_minutes(claims)
     try:
         with transaction.atomic():
@@ -105,7 +107,7 @@ def submit_jobs(calls: Sequence[JobCall], key: CallKey | None = None) -> list[Ge
         for claim in claims:
             quotas.release_minute(claim)
         raise
-    jobs = [message_for(row, row.owner.role.slug) for row in rows]
+    jobs = trace_admission([message_for(row, row.owner.role.slug) for row in rows], began)
     try:
         _ring_or_settle(jobs, queue_for(calls[0].model))
     except AppError:

@@ -40,7 +40,9 @@ from inference.protocol import (
 )
 from inference.states import ModelState
 from inference.worker.engine_figures import note_load
+from inference.worker.engine_log import EngineLog
 from llamagpu.lib.error_codes import ErrorCode
+from llamagpu.lib.log_format import current_request_id
 
 logger = logging.getLogger(__name__)
 
@@ -60,11 +62,13 @@ _INHERITED_PREFIXES = (
     "TORCH",
 )
 _SEND_TIMEOUT = 10
-# By number: whoever runs us may have put something else into sys.stderr.
-_STDERR = 2
 
 #: Starts an engine; the number of the inherited socket follows.
 ENGINE_COMMAND: Sequence[str] = (sys.executable, "-m", "inference.engine.process", "--channel-fd")
+
+
+#: What an engine must know to send spans; set once, where they are sent at all.
+TRACING: dict[str, str] = {}
 
 
 class EngineDiedError(Exception):
@@ -93,6 +97,8 @@ class Ticket:
 
     def __init__(self, request_id: str) -> None:
         self.request_id = request_id
+        # Of the HTTP request, for what the engine logs about it.
+        self.origin = current_request_id.get()
         self._events: queue.SimpleQueue[RequestEvent] = queue.SimpleQueue()
 
     def put(self, event: RequestEvent) -> None:
@@ -145,10 +151,13 @@ class EngineProcess:
                 [*command, str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
-                stdout=_STDERR,  # what a library prints belongs into the log
-                env=engine_environment(),
+                stdout=subprocess.PIPE,  # what a library prints belongs into the log
+                stderr=subprocess.STDOUT,
+                env={**engine_environment(), "ENGINE_LOG_LINES": "json", **TRACING},
                 cwd=_PROJECT_ROOT,
             )
+        if self._process.stdout is not None:
+            EngineLog(slug, self._process.pid, self._origin_of).follow(self._process.stdout)
         threading.Thread(target=self._read, name=f"engine-{slug}", daemon=True).start()
         self._send(load)
 
@@ -202,6 +211,10 @@ class EngineProcess:
             self._tickets[request.request_id] = ticket
         self._send(request)
         return ticket
+
+    def _origin_of(self, request_id: str) -> str:
+        ticket = self._tickets.get(request_id)
+        return ticket.origin if ticket else ""
 
     def cancel(self, request_id: str) -> None:
         """Ask for the end of a request; its ticket still gets a terminal event."""

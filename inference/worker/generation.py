@@ -40,6 +40,7 @@ from inference.worker.publisher import Entry, Publisher
 from inference.worker.recorder import Ending, Recorder
 from inference.worker.remote.engine import Engine
 from llamagpu.lib.error_codes import ErrorCode
+from llamagpu.lib.log_format import current_request_id
 from llamagpu.lib.redis_client import SyncRedis
 from plugins_app.observers import Observers
 from plugins_app.pipeline import PluginSource, PluginStopError
@@ -115,6 +116,14 @@ class JobRunner:
         run = self._find(job_id)
         if run is None:
             return
+        token = current_request_id.set(run.job.request_id)
+        try:
+            self._finish(run)
+        finally:
+            current_request_id.reset(token)
+
+    def _finish(self, run: JobRun) -> None:
+        job_id = run.job.job_id
         if self._is_draining or run.is_lost:
             self.give_back(job_id)
             return
@@ -190,6 +199,7 @@ class JobRunner:
                 timeout=max(0.001, job.deadline_unix - submitted),
                 tenant=job.tenant,
                 priority=job.priority,
+                traceparent=run.trace.begin_model(),
             )
         )
         if run.cancelled.is_set():  # the mark came between the look above and the submission
@@ -333,6 +343,7 @@ class JobRunner:
     def _end(self, run: JobRun, event: DoneEvent | ErrorEvent) -> None:
         """Settle the row, then tell the reader, then free the lease."""
         run.meter.tell()
+        run.trace.end(event)
         if run.is_lost:
             return
 

@@ -10,6 +10,7 @@ from inference.protocol import Delta, GenerationJob, Started, Usage
 from inference.services.cancellation import CANCELLED
 from inference.services.settlement import Course
 from inference.worker.job_meter import JobMeter
+from inference.worker.job_trace import JobTrace
 from inference.worker.plugin_stages import PluginStages
 from inference.worker.remote.engine import Engine
 from plugins_app.pipeline import PluginStopError
@@ -26,6 +27,7 @@ class JobRun:
     job: GenerationJob
     stages: PluginStages
     meter: JobMeter = field(init=False)
+    trace: JobTrace = field(init=False)
     usage: Usage = field(default_factory=Usage)
     num_tokens: dict[int, int] = field(default_factory=dict)
     course: Course = field(default_factory=Course)
@@ -37,6 +39,7 @@ class JobRun:
 
     def __post_init__(self) -> None:
         self.meter = JobMeter(self.job)
+        self.trace = JobTrace(self.job)
 
     @property
     def engine_request_id(self) -> str:
@@ -46,6 +49,7 @@ class JobRun:
     def begin_attempt(self) -> None:
         self.usage, self.num_tokens = Usage(), {}
         self.meter.begin_attempt()
+        self.trace.begin_attempt()
         self.course = Course(load_time=self.course.load_time)
         self.stages.begin_attempt()
 

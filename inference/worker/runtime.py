@@ -27,7 +27,7 @@ from inference.worker.batch_lane import BatchLane
 from inference.worker.batch_watch import BatchWatch
 from inference.worker.engine_figures import EngineFigures
 from inference.worker.engine_pool import EnginePool
-from inference.worker.engine_process import ENGINE_COMMAND
+from inference.worker.engine_process import ENGINE_COMMAND, TRACING
 from inference.worker.forwarding import Forwarder
 from inference.worker.generation import JobRunner
 from inference.worker.heartbeat import Heartbeat
@@ -41,8 +41,10 @@ from llamagpu.lib.garbage import look_seldom
 from llamagpu.lib.memory import available_bytes
 from llamagpu.lib.redis_client import sync_client
 from monitoring.configuration import current, freeze
+from monitoring.logs.handler import start_log_store
 from monitoring.metrics import REGISTRY
 from monitoring.metrics.flusher import start_flushing, stop_flushing
+from monitoring.trace_start import start_tracing
 from plugins_app.registry import PluginRegistry
 from plugins_app.watcher import PluginWatch
 
@@ -102,6 +104,9 @@ class WorkerRuntime:
     def start(self) -> None:
         """Report for duty, load what is wanted, look after forgotten jobs."""
         REGISTRY.add_source(self._figures.update)
+        start_log_store(settings.REDIS_URL, "worker")
+        if start_tracing("worker"):
+            TRACING["ENGINE_TRACE_ENDPOINT"] = settings.LLAMA.trace_endpoint
         start_flushing(settings.REDIS_URL, "worker")
         self._heartbeat.start()
         self._reaper.start()

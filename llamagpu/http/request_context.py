@@ -17,6 +17,7 @@ from asgiref.sync import iscoroutinefunction
 from django.http import HttpRequest, HttpResponseBase
 from django.utils.decorators import sync_and_async_middleware
 
+from llamagpu.http import request_trace
 from llamagpu.http.origin import Origin, current_origin, peer_address
 from llamagpu.lib.log_format import current_request_id
 
@@ -45,6 +46,7 @@ def request_context_middleware(get_response: Handler) -> Handler:
                 response: HttpResponseBase = await get_response(request)
             finally:
                 _leave(tokens)
+                request_trace.leave(request)
             return _with_headers(request, response)
 
         return serve
@@ -55,6 +57,7 @@ def request_context_middleware(get_response: Handler) -> Handler:
             response = get_response(request)
         finally:
             _leave(tokens)
+            request_trace.leave(request)
         return _with_headers(request, response)  # type: ignore[arg-type]
 
     return serve_sync
@@ -77,6 +80,7 @@ def assign_request_id(request: HttpRequest) -> str:
 
 def _enter(request: HttpRequest) -> _Tokens:
     request_id = current_request_id.set(assign_request_id(request))
+    request_trace.begin(request)
     return request_id, current_origin.set(Origin(peer=peer_address(request)))
 
 
@@ -90,6 +94,7 @@ def _with_headers(request: HttpRequest, response: HttpResponseBase) -> HttpRespo
     for name, value in request.answer_headers.items():  # type: ignore[attr-defined]
         response.headers[name] = value
     _tell(request, response)
+    request_trace.end(request, response)
     return response
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llamagpu.lib.allow_list import AllowList
-from llamagpu.lib.env import Env
+from llamagpu.lib.env import Env, EnvError
 from llamagpu.lib.memory import MemoryLimit, total_bytes
 from llamagpu.lib.retention import Retention
 from llamagpu.lib.setting_fields import SETTING_FIELDS
@@ -38,6 +38,7 @@ class LlamaConfig:
     metrics_address: tuple[str, int] | None
     trusted_proxy: bool
     data_dir: Path
+    trace_endpoint: str
     admin_username: str
     max_input_chars: int
     max_new_tokens: int
@@ -87,6 +88,8 @@ class LlamaConfig:
     history_quarter_days: int
     history_hour_days: int
     alert_history_days: int
+    trace_sample_percent: int
+    trace_content: bool
     audit_retention_days: int
 
     @classmethod
@@ -104,6 +107,7 @@ class LlamaConfig:
             port=env.integer("LLAMA_PORT", 5000, low=1, high=65535),
             public_url=env.text("LLAMA_PUBLIC_URL").rstrip("/"),
             metrics_address=env.address("LLAMA_METRICS_BIND"),
+            trace_endpoint=_trace_endpoint(env),
             trusted_proxy=env.boolean("LLAMA_TRUSTED_PROXY", False),
             data_dir=data_dir,
             admin_username=env.text("LLAMA_ADMIN_USERNAME", "admin"),
@@ -142,6 +146,14 @@ class LlamaConfig:
     def cache_dir(self) -> Path:
         """What can be made again: converted models, compiled kernels."""
         return self.data_dir / "cache"
+
+
+def _trace_endpoint(env: Env) -> str:
+    """Where spans are sent; empty: nowhere."""
+    text = env.text("LLAMA_TRACE_ENDPOINT").rstrip("/")
+    if text and not text.startswith(("http://", "https://")):
+        raise EnvError("LLAMA_TRACE_ENDPOINT: must begin with http:// or https://")
+    return text
 
 
 def redis_socket(data_dir: Path) -> Path:

@@ -17,12 +17,14 @@ from monitoring.api.alerts import (
 from monitoring.api.audit import AuditExportView, AuditView
 from monitoring.api.configuration import ConfigurationView
 from monitoring.api.history import HistoryView
+from monitoring.api.logs import LogsView
 from monitoring.api.views import GpuView, SystemStatusView
 
 urlpatterns = [
     path("system/status", SystemStatusView.as_view(), name="system-status"),
     path("system/gpu", GpuView.as_view(), name="system-gpu"),
     path("system/metrics", HistoryView.as_view(), name="system-metrics"),
+    path("system/logs", LogsView.as_view(), name="system-logs"),
     path("system/config", ConfigurationView.as_view(), name="configuration"),
     path("alerts", AlertsView.as_view(), name="alert-rows"),
     path("alerts/status", EvaluationView.as_view(), name="alert-status"),

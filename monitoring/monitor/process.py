@@ -24,6 +24,7 @@ from monitoring.collectors.processes import supervisor_of
 from monitoring.configuration import current
 from monitoring.history.recorder import Recorder
 from monitoring.live_events import INFERENCE_STATS, SYSTEM_METRICS, latest, publish
+from monitoring.logs.handler import start_log_store
 from monitoring.metrics.flusher import start_flushing, stop_flushing
 from monitoring.metrics.reading import snapshot
 from monitoring.monitor import node_metrics
@@ -80,6 +81,7 @@ class Monitor:
     def run(self) -> None:
         """Sample at even distances; a reading that took too long leaves out those it has missed."""
         if self._is_counting:
+            start_log_store(settings.REDIS_URL, "monitor")
             start_flushing(settings.REDIS_URL, "monitor")
         self._duties.start()
         due = time.monotonic()

@@ -16,6 +16,9 @@ from typing import IO
 
 logger = logging.getLogger(__name__)
 
+# Whose words they are, among the lines of the worker.
+_COMPONENT = {"component": "plugin"}
+
 _LINE_BYTES = 500
 #: A second's worth: lines that are logged, bytes that are read at all.
 MAX_LINES = 20
@@ -42,6 +45,8 @@ class OutputLog:
             if descriptor is not None:
                 self._poll.register(descriptor, select.POLLIN | select.POLLHUP)
         self._line = bytearray()
+        #: Of the HTTP request whose call is under way, or was last.
+        self.request_id = ""
         self._second = 0.0
         self._num_lines = self._num_bytes = self._num_dropped = 0
         self._stop = threading.Event()
@@ -89,7 +94,9 @@ class OutputLog:
         self._num_lines += 1
         # A terminal that shows the log shall take no orders from a plugin.
         words = "".join(letter if letter.isprintable() else " " for letter in self._hide(text))
-        logger.info("plugin '%s': %s", self._slug, words)
+        logger.info(
+            "plugin '%s': %s", self._slug, words, extra=_COMPONENT | {"request_id": self.request_id}
+        )
 
     def _tell_dropped(self) -> None:
         if self._num_dropped:

@@ -112,6 +112,7 @@ class PluginProcess:
             if self._is_dead:
                 raise ProcessGoneError
             began = time.monotonic()
+            self._output.request_id = getattr(context, "request_id", "")
             try:
                 return self._ask(hook, context, began + self.spec.budget.call_timeout)
             finally:

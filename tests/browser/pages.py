@@ -38,6 +38,7 @@ PAGES = (
     Page("/roles", "Roles", STAFF),
     Page("/settings", "Settings", STAFF),
     Page("/audit", "Audit log", STAFF),
+    Page("/logs", "Log", STAFF),
     Page("/account/", "Profile"),
     Page("/account/password/", "Password"),
     Page("/account/second-factor/", "Second factor"),

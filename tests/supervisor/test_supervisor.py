@@ -127,7 +127,7 @@ def test_a_child_that_keeps_dying_fails_the_start(screen: io.StringIO, tmp_path:
     ):
         supervisor.start(python_child("worker", tmp_path, "print('why'); raise SystemExit(3)"))
         supervisor.wait_until(lambda: "not yet", what="the service", timeout=60)
-    assert screen.getvalue().count("worker | why\n") >= 3
+    assert screen.getvalue().count("worker  | why\n") >= 3
     assert "worker died (exit status 3)" in screen.getvalue()
 
 

@@ -42,7 +42,8 @@ class Command(BaseCommand):
             start_timeout=options["start_timeout"],
         )
         try:
-            serve(wanted, Console(sys.stderr), self._announce)
+            console = Console(sys.stderr, as_json=settings.LLAMA.log_format == "json")
+            serve(wanted, console, self._announce)
         except StopRequested:
             self.stdout.write("stopped")
         except StartError as error:
