@@ -78,6 +78,12 @@ function modelLine(model) {
   return item;
 }
 
+function wordsLine(words) {
+  const item = document.createElement("li");
+  item.textContent = words;
+  return item;
+}
+
 async function showModels() {
   const list = document.getElementById("models");
   try {
@@ -85,9 +91,9 @@ async function showModels() {
     const loaded = models.filter((model) => model.loaded || model.state !== "available");
     const shown = (loaded.length ? loaded : models).slice(0, 8);
     list.replaceChildren(...shown.map(modelLine));
-    if (!shown.length) list.textContent = "No model is here yet.";
+    if (!shown.length) list.replaceChildren(wordsLine("No model is here yet."));
   } catch (error) {
-    list.textContent = error.message;
+    list.replaceChildren(wordsLine(error.message));
   }
 }
 
