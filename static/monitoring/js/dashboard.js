@@ -3,6 +3,7 @@ import { get } from "../../llamagpu/js/api.js";
 import { bytes, count, duration, percent, rounded } from "../../llamagpu/js/format.js";
 import { subscribe } from "../../llamagpu/js/live.js";
 import { showError } from "../../llamagpu/js/toast.js";
+import { showAlerts } from "./active_alerts.js";
 import { EventList } from "./events.js";
 import * as firstSteps from "./first_steps.js";
 import * as charts from "./overview_charts.js";
@@ -114,6 +115,7 @@ async function showHealth() {
 charts.draw();
 firstSteps.begin();
 showModels();
+showAlerts();
 setTimeout(showHealth, HEALTH_EVERY);
 
 subscribe("system_metrics", showMachine);
@@ -122,6 +124,7 @@ const events = new EventList(document.getElementById("events"), document.getElem
 for (const stream of ["model_events", "plugin_events", "alert_events"]) {
   subscribe(stream, (event) => events.add(event), { past: HOUR });
 }
+subscribe("alert_events", showAlerts);
 let pending = null;
 subscribe("model_events", () => {
   clearTimeout(pending);
