@@ -89,7 +89,6 @@ def test_with_an_output_processor_the_stream_is_given_out_in_one_piece(
     links = [link(Upper, "upper", Hook.RESULT)]
     events = run(make_runner(plugins=links), make_job("say one two three"), redis_client)
     assert texts_of(events) == ["ONE TWO THREE "]
-    assert next(e for e in events if isinstance(e, TokenEvent)).text == ""
     assert events[-2].position == 2
     assert InferenceJob.objects.get().ttft == 0.01  # the engine's, whatever was held back
 
