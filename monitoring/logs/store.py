@@ -46,6 +46,8 @@ def append(client: SyncRedis, lines: Iterable[LogLine]) -> None:
 
 def newest_first(client: SyncRedis, *, since: str = "-", before: str = "+") -> Iterator[LogLine]:
     """From `since` (included) to `before` (not included), ids of the stream. Raises RedisError."""
+    if not before.strip("0-"):
+        return  # nothing comes before the first place there is, and Redis refuses the question
     last = f"({before}" if before != "+" else "+"
     while found := client.xrevrange(KEY, last, since, count=_READ_AT_ONCE):
         for raw_id, fields in found:

@@ -15,7 +15,7 @@ from inference.protocol import Grammar, GrammarKind, SamplingParams
 def read(body: dict[str, Any]) -> SamplingParams:
     serializer = SamplingSerializer(data=body)
     serializer.is_valid(raise_exception=True)
-    return read_params(serializer.validated_data)
+    return read_params(serializer.validated_data, body)
 
 
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}

@@ -125,3 +125,7 @@ def test_a_reader_pages_through_all_of_it(redis_client: Any) -> None:
         "2497",
     ]
     assert len(find_lines(LogQuestion(limit=10_000))) == 2500
+
+
+def test_nothing_comes_before_the_first_place(redis_client: Any) -> None:
+    assert list(newest_first(redis_client, before="0-0")) == []
