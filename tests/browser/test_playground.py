@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
 from tests.browser.pages import ADMIN, USER
 from tests.browser.portal import HOSTILE, HOSTILE_ELEMENT, call
@@ -14,11 +14,17 @@ from tests.e2e.conftest import Stack, wait_until
 Visit = Callable[..., Visitor]
 
 
+def set_parameters(page: Page, **values: str) -> None:
+    """Fill in fields of the parameters, by their labels' names in the form."""
+    page.get_by_role("button", name="Parameters").click()
+    for name, value in values.items():
+        page.locator(f"#parameter-{name}").fill(value)
+    page.get_by_role("dialog", name="Parameters").get_by_label("Close").click()
+
+
 def test_a_stopped_answer_is_no_longer_computed(visit: Visit, stack: Stack) -> None:
     page = visit(ADMIN, "/playground").page
-    page.get_by_role("button", name="Parameters").click()
-    page.get_by_label("Most new tokens").fill("4000")
-    page.get_by_role("dialog", name="Parameters").get_by_label("Close").click()
+    set_parameters(page, max_tokens="4000")
     page.get_by_label("Your message").fill("Count from one to ten thousand, in words.")
     page.get_by_role("button", name="Send").click()
     answer = page.get_by_role("article")
@@ -39,6 +45,7 @@ def test_a_stopped_answer_is_no_longer_computed(visit: Visit, stack: Stack) -> N
 
 def test_an_answer_is_kept_and_found_again(visit: Visit) -> None:
     page = visit(USER, "/playground").page
+    set_parameters(page, temperature="0", max_tokens="40")
     page.get_by_label("Your message").fill("What is the capital of France?")
     page.get_by_label("Your message").press("Enter")
     answer = page.get_by_role("article")
@@ -52,6 +59,7 @@ def test_an_answer_is_kept_and_found_again(visit: Visit) -> None:
 
 def test_two_models_answer_side_by_side(visit: Visit) -> None:
     page = visit(USER, "/playground").page
+    set_parameters(page, max_tokens="16")
     page.get_by_role("button", name="Compare").click()
     page.get_by_label("Your message").fill("Say hello.")
     page.get_by_label("Your message").press("Enter")
