@@ -121,19 +121,12 @@ class Leases:
             time.sleep(_WATCH_INTERVAL)
 
     def _look(self) -> None:
-        with self._lock:
+        answers: list[Any] = []
+        with self._lock:  # until it is written: what is let go of meanwhile must not come back
             held = dict(self._held)
-        self._readers.keep_only(held)
-        if not held:
-            return
-        pipeline = self._client.pipeline(transaction=False)
-        for job_id, lease in held.items():
-            keys = JobKeys(job_id)
-            # Written anew rather than extended: a Redis that lost its memory gets it back.
-            pipeline.set(keys.lease, lease.value, px=LEASE_MS, get=True)
-            pipeline.get(keys.cancel)
-            pipeline.exists(keys.reader)
-        answers: list[Any] = pipeline.execute()
+            self._readers.keep_only(held)
+            if held:
+                answers = self._renew(held)
         found = zip(answers[::3], answers[1::3], answers[2::3], strict=True)
         for (job_id, lease), (before, reason, is_read) in zip(held.items(), found, strict=True):
             grace = lease.reader_grace
@@ -144,6 +137,17 @@ class Leases:
                 self._report_cancel(job_id, reason.decode())
             elif is_forsaken:
                 self._report_cancel(job_id, FORSAKEN)
+
+    def _renew(self, held: dict[str, _Lease]) -> list[Any]:
+        """Three answers a job: the lease before, why it shall be cancelled, whether it is read."""
+        pipeline = self._client.pipeline(transaction=False)
+        for job_id, lease in held.items():
+            keys = JobKeys(job_id)
+            # Written anew rather than extended: a Redis that lost its memory gets it back.
+            pipeline.set(keys.lease, lease.value, px=LEASE_MS, get=True)
+            pipeline.get(keys.cancel)
+            pipeline.exists(keys.reader)
+        return pipeline.execute()
 
     def _give_up(self, job_id: str, owner: bytes) -> None:
         """Another worker had the lease: put it back and stop."""

@@ -147,7 +147,8 @@ def test_a_cancellation_and_a_worker_that_meet_end_the_job_once(
         wait_until(lambda job=job: ends_of(redis_client, job), "the end for the reader")
         assert len(ends_of(redis_client, job)) == 1
         assert is_terminal(events_of(redis_client, job.job_id)[-1][1])
-        assert not redis_client.exists(JobKeys(job.job_id).lease)
+        lease = JobKeys(job.job_id).lease  # let go of right after the end was told
+        wait_until(lambda lease=lease: not redis_client.exists(lease), "the lease's end")
     connections.close_all()
 
 

@@ -175,7 +175,7 @@ def test_a_running_job_is_cancelled(make_runner: Runner, make_job: Job, redis_cl
     wait_until(lambda: redis_client.exists(JobKeys(job.job_id).ended), "the end")
     assert events_of(redis_client, job.job_id)[-1][1].code is ErrorCode.CANCELLED
     assert InferenceJob.objects.get().state == "cancelled"
-    assert redis_client.exists(JobKeys(job.job_id).lease) == 0
+    wait_until(lambda: not redis_client.exists(JobKeys(job.job_id).lease), "the lease's end")
 
 
 def test_a_job_past_its_deadline_is_not_begun(
