@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 
 from inference.benchmark.engines.base import (
+    CONTEXT,
     Description,
     EngineUnavailableError,
     MeasuredEngine,
@@ -46,10 +47,14 @@ class PortalEngine(MeasuredEngine):
         self.process = MeasuredProcess(
             [
                 *(sys.executable, "-m", "inference.benchmark.portal.serve_stack"),
-                str(self._setting.model_dir.parent),
+                *map(str, self._folders()),
             ],
             log_file=self._setting.cache_dir / "portal.log",
-            environment={**os.environ, "LLAMA_DEFAULT_MODEL": self._setting.model_dir.name},
+            environment={
+                **os.environ,
+                "LLAMA_DEFAULT_MODEL": self._setting.model_dir.name,
+                "LLAMA_MAX_MODEL_LEN": str(CONTEXT),
+            },
             with_pipes=True,
             cwd=_ROOT,
         )
@@ -60,6 +65,11 @@ class PortalEngine(MeasuredEngine):
         self._client = HttpStreamClient(told["port"], "/api/stream_infer", _count, told["key"])
         load_time = time.perf_counter() - started
         return Description(VERSION, "as ours", "HTTP, all stages", load_time)
+
+    def _folders(self) -> list[Path]:
+        """The models', and where our engine alone has what it prepared: both run at one level."""
+        cache = self._setting.engine_cache_dir
+        return [self._setting.model_dir.parent, *([cache] if cache else [])]
 
     def run(
         self, prompts: Sequence[Sequence[int]], *, new_tokens: int, concurrency: int
@@ -92,5 +102,10 @@ class PortalEngine(MeasuredEngine):
 
 
 def _count(event: dict[str, Any], counted: int) -> int:
-    """An event of several tokens names the place of the last one."""
+    """An event of several tokens names the place of the last one.
+
+    What had no text of its own, such as an end token that was to be ignored, comes with the last word.
+    """
+    if event.get("is_complete"):
+        return int(event["usage"]["completion_tokens"]) - counted
     return int(event["position"]) + 1 - counted if "position" in event else 0

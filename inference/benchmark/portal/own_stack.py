@@ -59,14 +59,22 @@ class OwnStack:
 
 @contextmanager
 def own_stack(
-    web_server: str, model_root: Path, *, worker_application: str = INSTANT_WORKER
+    web_server: str,
+    model_root: Path,
+    *,
+    worker_application: str = INSTANT_WORKER,
+    cache_dir: Path | None = None,
 ) -> Iterator[OwnStack]:
     """Start everything, and end it afterwards. The rates of requests are lifted. Raises StackError.
 
-    `worker_application` is the module with the Celery application of the worker.
+    `worker_application` is the module with the Celery application of the worker; `cache_dir` holds
+    what an engine has prepared already.
     """
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="llamagpu-portal-")))
+        if cache_dir is not None:
+            cache_dir.mkdir(parents=True, exist_ok=True)
+            (folder / "cache").symlink_to(cache_dir)
         port = _free_port()
         environment = {
             **os.environ,

@@ -1,6 +1,7 @@
-"""A whole portal as one child of a benchmark: `python -m inference.benchmark.portal.serve_stack ROOT`.
+"""A whole portal as a child: `python -m inference.benchmark.portal.serve_stack ROOT [CACHE]`.
 
 Prints a line `{"port": …, "key": …}` once it answers, and serves the models under ROOT until SIGTERM.
+What its engine has prepared is read from CACHE and kept there; without one it is made anew.
 """
 
 from __future__ import annotations
@@ -13,14 +14,14 @@ from pathlib import Path
 from inference.benchmark.portal.own_stack import WORKER, own_stack
 
 
-def main(web_server: str, model_root: Path) -> None:
+def main(web_server: str, model_root: Path, cache_dir: Path | None = None) -> None:
     """Start, tell, wait."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    with own_stack(web_server, model_root, worker_application=WORKER) as stack:
+    with own_stack(web_server, model_root, worker_application=WORKER, cache_dir=cache_dir) as stack:
         sys.stdout.write(f"{json.dumps({'port': stack.port, 'key': stack.key})}\n")
         sys.stdout.flush()
         signal.pause()
 
 
 if __name__ == "__main__":
-    main("daphne", Path(sys.argv[1]))
+    main("daphne", *map(Path, sys.argv[1:]))
