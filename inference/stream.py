@@ -8,7 +8,7 @@ A stream ends with exactly one `DoneEvent` or `ErrorEvent` and expires a while l
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,20 @@ ENDED_LIFETIME = 3600
 #: Seconds that a reader's sign of life counts. Readers give it every two seconds.
 READER_LIFETIME = 6
 _FIELD = "e"
+_APPEND_ALL = """
+local refusals = {}
+for i, key in ipairs(KEYS) do
+  local at = 3 * i - 2
+  local answer = redis.pcall('XADD', key, ARGV[at], 'e', ARGV[at + 1])
+  if type(answer) == 'table' and answer.err then
+    refusals[i] = answer.err
+  else
+    refusals[i] = ''
+    redis.call('EXPIRE', key, ARGV[at + 2])
+  end
+end
+return refusals
+"""
 _POSITION = re.compile(r"(\d{1,9})-(\d{1,18})", re.ASCII)
 
 
@@ -95,10 +109,27 @@ def is_terminal(event: StreamEvent) -> bool:
 def append(pipeline: Any, keys: JobKeys, entry_id: str, event: StreamEvent, lifetime: int) -> None:
     """Queue one event on a pipeline; `lifetime` seconds bound a stream whose job is never settled."""
     pipeline.xadd(keys.events, {_FIELD: encode_json(event)}, id=entry_id)
-    if is_terminal(event):
-        has_vectors = isinstance(event, DoneEvent) and event.embeddings
-        lifetime = KEEP_VECTORS if has_vectors else KEEP_AFTER_END
-    pipeline.expire(keys.events, lifetime)
+    pipeline.expire(keys.events, _lifetime(event, lifetime))
+
+
+def append_all(pipeline: Any, entries: Sequence[tuple[JobKeys, str, StreamEvent, int]]) -> None:
+    """Queue many events as one command: keys, entry id, event and lifetime of each, as `append` has them.
+
+    Its answer is a list: for each event an empty text, or why Redis refused it. Readers that wait for
+    several streams at once are woken by it once.
+    """
+    arguments: list[str | bytes | int] = []
+    for _, entry_id, event, lifetime in entries:
+        arguments += (entry_id, encode_json(event), _lifetime(event, lifetime))
+    names = [keys.events for keys, *_ in entries]
+    pipeline.eval(_APPEND_ALL, len(names), *names, *arguments)
+
+
+def _lifetime(event: StreamEvent, lifetime: int) -> int:
+    if not is_terminal(event):
+        return lifetime
+    has_vectors = isinstance(event, DoneEvent) and event.embeddings
+    return KEEP_VECTORS if has_vectors else KEEP_AFTER_END
 
 
 def placed_events(raw: Iterable[tuple[bytes, dict[bytes, bytes]]]) -> list[Placed]:

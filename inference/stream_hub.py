@@ -46,7 +46,7 @@ class Subscription:
         self.at = after
         self._hub = hub
         self._waiting: deque[Placed] = deque()
-        self._news = asyncio.Event()
+        self._news: asyncio.Future[None] | None = None
         self._error: redis.RedisError | None = None
         self._has_end = False
 
@@ -58,9 +58,7 @@ class Subscription:
     async def take(self, patience: float) -> Placed | None:
         """The next event; None after `patience` seconds without one. Raises RedisError."""
         if not self._waiting and self._error is None:
-            self._news.clear()
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), patience)
+            await self._wait(patience)
         if self._waiting:
             was_full = not self.is_hungry
             item = self._waiting.popleft()
@@ -71,6 +69,17 @@ class Subscription:
             raise self._error
         return None
 
+    async def _wait(self, patience: float) -> None:
+        # Less than half of what `wait_for` costs, for every token of every stream.
+        loop = asyncio.get_running_loop()
+        self._news = loop.create_future()
+        timer = loop.call_later(patience, _settle, self._news)
+        try:
+            await self._news
+        finally:
+            timer.cancel()
+            self._news = None
+
     def put(self, item: Placed) -> None:
         """One event, which is ignored where it stands before this one's place."""
         if item[0] <= self.at or self._has_end:
@@ -78,12 +87,17 @@ class Subscription:
         self.at = item[0]
         self._has_end = is_terminal(item[1])
         self._waiting.append(item)
-        self._news.set()
+        _settle(self._news)
 
     def fail(self, error: redis.RedisError) -> None:
         """Nothing more will come: `take` raises `error` after what waits."""
         self._error = error
-        self._news.set()
+        _settle(self._news)
+
+
+def _settle(news: asyncio.Future[None] | None) -> None:
+    if news is not None and not news.done():
+        news.set_result(None)
 
 
 class StreamHub:

@@ -20,6 +20,7 @@ M = TypeVar("M")
 
 MAX_FRAME_BYTES = 64 * 1024 * 1024
 _HEADER = struct.Struct(">I")
+_READ_BYTES = 1 << 18
 _CLASSES: dict[str, type[Any]] = {
     cls.__name__: cls
     for union in (protocol.EngineCommand, protocol.EngineEvent, protocol.StreamEvent)
@@ -93,6 +94,38 @@ def receive(channel: socket.socket) -> Any | None:
     if body is None:
         return None
     return _restore(msgspec.msgpack.decode, body)
+
+
+class FrameReader:
+    """Frames from a socket, all that have come at a time: many small ones cost one call of the system."""
+
+    def __init__(self, channel: socket.socket) -> None:
+        self._channel = channel
+        self._unread = bytearray()
+
+    def read(self) -> list[Any] | None:
+        """At least one message; None at end of file. Raises WireError for bytes that are no frame."""
+        while not (messages := self._take_whole_ones()):
+            part = self._channel.recv(_READ_BYTES)
+            if not part:
+                return None
+            self._unread += part
+        return messages
+
+    def _take_whole_ones(self) -> list[Any]:
+        messages: list[Any] = []
+        start, unread = 0, self._unread
+        while len(unread) - start >= _HEADER.size:
+            (length,) = _HEADER.unpack_from(unread, start)
+            if length > MAX_FRAME_BYTES:
+                raise WireError(f"a frame of {length} bytes is over the limit of {MAX_FRAME_BYTES}")
+            body = start + _HEADER.size
+            if len(unread) < body + length:
+                break
+            start = body + length
+            messages.append(_restore(msgspec.msgpack.decode, bytes(unread[body:start])))
+        del unread[:start]
+        return messages
 
 
 def _read_exactly(channel: socket.socket, length: int) -> bytes | None:

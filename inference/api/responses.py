@@ -66,8 +66,9 @@ def stream_events(
 
 async def _sse_events(
     request: HttpRequest, items: AsyncIterator[Placed | None]
-) -> AsyncIterator[str]:
-    yield f"retry: {_RETRY_HINT_MS}\n\n"
+) -> AsyncIterator[bytes]:
+    request_id = request_id_of(request)
+    yield b"retry: %d\n\n" % _RETRY_HINT_MS
     position, sent_at = -1, time.monotonic()
     async for item in items:
         if item is not None:
@@ -76,17 +77,17 @@ async def _sse_events(
                 position = event.position
             if not (isinstance(event, TokenEvent) and event.is_empty):
                 sent_at = time.monotonic()
-                yield _sse_frame(request, place, event, position)
+                yield _sse_frame(request_id, place, event, position)
                 continue
         if time.monotonic() - sent_at >= _HEARTBEAT_AFTER:
             sent_at = time.monotonic()
-            yield ": heartbeat\n\n"
+            yield b": heartbeat\n\n"
 
 
-def _sse_frame(request: HttpRequest, place: Position, event: StreamEvent, position: int) -> str:
-    name, data = event_data(request_id_of(request), event, position)
+def _sse_frame(request_id: str, place: Position, event: StreamEvent, position: int) -> bytes:
+    name, data = event_data(request_id, event, position)
     head = f"event: {name}\n" if name else ""
-    return f"id: {place}\n{head}data: {json.dumps(data, ensure_ascii=False)}\n\n"
+    return f"id: {place}\n{head}data: {json.dumps(data, ensure_ascii=False)}\n\n".encode()
 
 
 def event_data(request_id: str, event: StreamEvent, position: int) -> tuple[str, dict[str, Any]]:

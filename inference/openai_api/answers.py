@@ -79,23 +79,23 @@ def _job_headers(submitted: Submitted) -> dict[str, str]:
 
 async def _frames(
     items: AsyncGenerator[Item, None], first: Item, writer: Writer
-) -> AsyncIterator[str]:
+) -> AsyncIterator[bytes]:
     sent_at = time.monotonic()
     try:
         async with aclosing(_with_first(first, items)) as rest:
             async for item in rest:
                 for frame in () if item is None else writer.frames_of(*item):
                     sent_at = time.monotonic()
-                    yield frame
+                    yield frame.encode()
                 if time.monotonic() - sent_at >= _HEARTBEAT_AFTER:
                     sent_at = time.monotonic()
-                    yield ": ping\n\n"
+                    yield b": ping\n\n"
     except AppError as error:
         for frame in writer.break_off(error):
-            yield frame
+            yield frame.encode()
         return
     for frame in writer.end():
-        yield frame
+        yield frame.encode()
 
 
 async def _with_first(first: Item, items: AsyncGenerator[Item, None]) -> AsyncGenerator[Item, None]:

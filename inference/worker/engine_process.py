@@ -89,27 +89,51 @@ class EngineNotReadyError(EngineLoadError):
     """It has neither failed nor succeeded in the time that it was given."""
 
 
-RequestEvent = Started | Delta | Finished | Failed | EngineDiedError
+RequestEvent = Started | Delta | Finished | Failed | Exception
+
+#: Takes the events of a request before its last one as they arrive, in the thread that reads them.
+Relay = Callable[[Started | Delta], None]
 
 
 class Ticket:
-    """The open request of one caller: `next_event` until `Finished`, `Failed` or EngineDiedError."""
+    """The open request of one caller: `next_event` until `Finished`, `Failed` or EngineDiedError.
 
-    def __init__(self, request_id: str) -> None:
+    With a `relay` only the last one comes that way, so that a step's tokens wake nobody's thread.
+    """
+
+    def __init__(self, request_id: str, relay: Relay | None = None) -> None:
         self.request_id = request_id
+        self._relay = relay
         # Of the HTTP request, for what the engine logs about it.
         self.origin = current_request_id.get()
         self._events: queue.SimpleQueue[RequestEvent] = queue.SimpleQueue()
 
     def put(self, event: RequestEvent) -> None:
-        self._events.put(event)
+        if self._relay is None or not isinstance(event, Started | Delta):
+            self._events.put(event)
+            return
+        try:
+            self._relay(event)
+        except Exception as error:  # others' events come through the same thread
+            logger.exception("request %s: its events cannot be passed on", self.request_id)
+            self.mute()
+            self._events.put(error)
+
+    def mute(self) -> None:
+        """Whatever still comes before the last event is of no use any more."""
+        if self._relay is not None:
+            self._relay = _ignore
 
     def next_event(self, timeout: float) -> Started | Delta | Finished | Failed:
-        """Raises EngineDiedError, and queue.Empty after `timeout` seconds without an event."""
+        """Raises EngineDiedError, what the relay has raised, and queue.Empty after `timeout` seconds."""
         event = self._events.get(timeout=timeout)
-        if isinstance(event, EngineDiedError):
+        if isinstance(event, Exception):
             raise event
         return event
+
+
+def _ignore(event: Started | Delta) -> None:
+    """The relay of a ticket that is muted."""
 
 
 class EngineProcess:
@@ -202,9 +226,9 @@ class EngineProcess:
             raise EngineLoadError(failed.code, failed.message)
         return self.info
 
-    def submit(self, request: Submit) -> Ticket:
+    def submit(self, request: Submit, relay: Relay | None = None) -> Ticket:
         """Open a request. Raises EngineDiedError when the process is gone already."""
-        ticket = Ticket(request.request_id)
+        ticket = Ticket(request.request_id, relay)
         with self._lock:
             if self._is_dead:
                 raise EngineDiedError(self.slug)
@@ -252,8 +276,10 @@ class EngineProcess:
 
     def _read(self) -> None:
         try:
-            while (event := wire.receive(self._channel)) is not None:
-                self._dispatch(event)
+            frames = wire.FrameReader(self._channel)
+            while (events := frames.read()) is not None:
+                for event in events:
+                    self._dispatch(event)
         except (OSError, wire.WireError) as error:
             logger.error("the engine of '%s' sent no message: %s", self.slug, error)
             self._process.kill()

@@ -12,6 +12,7 @@ import threading
 import time
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 
 from django.utils import timezone
 
@@ -191,17 +192,18 @@ class JobRunner:
             self._fail(run, ErrorCode.CANCELLED, run.why_cancelled)
             return
         submitted = time.time()
-        ticket = engine.submit(
-            Submit(
-                request_id=run.engine_request_id,
-                prompt=request.prompt,
-                params=request.params,
-                timeout=max(0.001, job.deadline_unix - submitted),
-                tenant=job.tenant,
-                priority=job.priority,
-                traceparent=run.trace.begin_model(),
-            )
+        submit = Submit(
+            request_id=run.engine_request_id,
+            prompt=request.prompt,
+            params=request.params,
+            timeout=max(0.001, job.deadline_unix - submitted),
+            tenant=job.tenant,
+            priority=job.priority,
+            traceparent=run.trace.begin_model(),
         )
+        # A plugin may take its time with a piece: then the job's own thread waits for it.
+        relay = None if run.stages.reads_pieces else partial(self._take, run, submitted)
+        ticket = engine.submit(submit, relay)
         if run.cancelled.is_set():  # the mark came between the look above and the submission
             engine.cancel(ticket.request_id)
         self._follow(run, ticket, submitted)
@@ -242,16 +244,13 @@ class JobRunner:
         return engine
 
     def _follow(self, run: JobRun, ticket: Ticket, submitted: float) -> None:
-        """Relay the engine's events until the terminal one."""
+        """Wait for the terminal event; take those before it that do not come by a relay."""
         waited = submitted - run.job.created_unix
         while True:
             event = self._next_event(run, ticket)
             match event:
-                case Started():
-                    run.note_started(event, waited)
-                case Delta():
-                    run.note_delta(event, submitted)
-                    self._pass_on(run, event)
+                case Started() | Delta():
+                    self._take(run, submitted, event)
                 case Finished():
                     run.meter.end_attempt(event.usage)
                     self._succeed(run, event, waited)
@@ -277,12 +276,20 @@ class JobRunner:
         try:
             return ticket.next_event(max(0.1, timeout))
         except queue.Empty:
+            ticket.mute()
             self._fail(run, ErrorCode.DEADLINE_EXCEEDED, "The engine gave no sign in time.")
         except EngineDiedError:
             if run.stopped is None:
                 raise
             self._fail(run, ErrorCode.INFERENCE_FAILED, EngineDiedError.summary)
         return None
+
+    def _take(self, run: JobRun, submitted: float, event: Started | Delta) -> None:
+        if isinstance(event, Started):
+            run.note_started(event, submitted - run.job.created_unix)
+        else:
+            run.note_delta(event, submitted)
+            self._pass_on(run, event)
 
     def _pass_on(self, run: JobRun, delta: Delta) -> None:
         """Publish what plugins leave of a piece. Once one has ended the request only its end counts."""

@@ -67,8 +67,8 @@ class JobRun:
         before = self.num_tokens.get(event.index, 0)
         self.meter.note_tokens(event.index, event.num_tokens - before)
         self.num_tokens[event.index] = event.num_tokens
-        total = sum(self.num_tokens.values())
-        self.usage = replace(self.usage, completion_tokens=total)
+        total = self.usage.completion_tokens + event.num_tokens - before
+        self.usage = Usage(self.usage.prompt_tokens, total)
 
     def stop(self, stop: PluginStopError) -> None:
         """Have the engine end; its last event says what it has computed."""

@@ -30,12 +30,15 @@ class ReadAnswer:
 
 
 class Answers:
-    """All answers to one attempt of a job. `acted` are the plugins that have changed one of them."""
+    """All answers to one attempt of a job. `acted` are the plugins that have changed one of them.
+
+    `is_plain` says that none looks at them.
+    """
 
     def __init__(self, chain: Chain, job: GenerationJob) -> None:
         self._chain = chain
         self._job = job
-        self._is_plain = not (chain.has(Hook.CHUNK) or chain.has(Hook.RESULT))
+        self.is_plain = not (chain.has(Hook.CHUNK) or chain.has(Hook.RESULT))
         self._is_held = chain.has(Hook.RESULT)
         self._passages: dict[int, _Passage] = {}
         self._acted_at_end: list[str] = []
@@ -51,7 +54,7 @@ class Answers:
         Log probabilities spell the text that the model wrote: they wait until it is known to stay.
         """
         position = delta.num_tokens - 1
-        if self._is_plain:
+        if self.is_plain:
             return TokenEvent(delta.text, position, delta.logprobs, delta.index)
         passage = self._passage(delta.index)
         passage.position = position
@@ -60,7 +63,7 @@ class Answers:
 
     def end(self, finished: Finished) -> ReadAnswer:
         """Raises PluginStopError."""
-        if self._is_plain or finished.embeddings:
+        if self.is_plain or finished.embeddings:
             return ReadAnswer(
                 finished.text, finished.choices, finished.logprobs, finished.prompt_logprobs
             )

@@ -37,6 +37,11 @@ class PluginStages:
         return self._chain.has(Hook.ADAPT)
 
     @property
+    def reads_pieces(self) -> bool:
+        """Whether a plugin has to do with an answer while it is written, and may take its time."""
+        return not self._answers.is_plain
+
+    @property
     def has_observers(self) -> bool:
         return self._chain.has(Hook.FINISHED)
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import redis
 
 from inference.protocol import StreamEvent, TokenEvent
-from inference.stream import ENDED_LIFETIME, JobKeys, append, is_terminal
+from inference.stream import ENDED_LIFETIME, JobKeys, append_all, is_terminal
 from llamagpu.lib.batch_queue import BatchQueue
 from llamagpu.lib.redis_client import SyncRedis
 
@@ -58,28 +58,30 @@ class Publisher:
             self._write(entries)
 
     def _write(self, entries: list[Entry]) -> None:
-        numbered = [(self._number(entry), entry) for entry in entries]
+        numbered = [
+            (JobKeys(entry.job_id), self._number(entry), entry.event, entry.lifetime)
+            for entry in entries
+        ]
+        ends = [entry for entry in entries if is_terminal(entry.event)]
         is_retry = False
         while True:
             pipeline = self._client.pipeline(transaction=False)
-            for entry_id, entry in numbered:
-                keys = JobKeys(entry.job_id)
-                append(pipeline, keys, entry_id, entry.event, entry.lifetime)
-                if is_terminal(entry.event):
-                    pipeline.set(keys.ended, b"1", ex=ENDED_LIFETIME)
+            append_all(pipeline, numbered)
+            for entry in ends:
+                pipeline.set(JobKeys(entry.job_id).ended, b"1", ex=ENDED_LIFETIME)
             try:
-                answers = pipeline.execute(raise_on_error=False)
-                troubles = [answer for answer in answers if _is_trouble(answer)]
+                refusals: list[bytes] = pipeline.execute()[0]
+                trouble = next(filter(_is_trouble, refusals), None)
             except redis.RedisError as error:
-                troubles = [error]
-            if not troubles:
+                trouble = str(error).encode()
+            if trouble is None:
                 break
-            logger.warning("Redis takes no events, trying again: %s", troubles[0])
+            logger.warning("Redis takes no events, trying again: %s", trouble.decode())
             is_retry = True
             time.sleep(_RETRY_PAUSE)
         # After a retry a refusal may only say that the first try had arrived.
         if not is_retry:
-            self._report_fenced(entries, answers)
+            self._report_fenced(entries, refusals)
 
     def _number(self, entry: Entry) -> str:
         """Entries count from 1 within each attempt; a job's last attempt is all that is kept."""
@@ -91,19 +93,17 @@ class Publisher:
             self._sequence[entry.job_id] = (entry.attempt, number)
         return f"{entry.attempt}-{number}"
 
-    def _report_fenced(self, entries: list[Entry], answers: list[object]) -> None:
-        position = 0
-        for entry in entries:
-            if isinstance(answers[position], redis.ResponseError):
+    def _report_fenced(self, entries: list[Entry], refusals: list[bytes]) -> None:
+        for entry, refusal in zip(entries, refusals, strict=True):
+            if refusal:
                 logger.warning("job %s: attempt %s is out of date", entry.job_id, entry.attempt)
                 self._sequence.pop(entry.job_id, None)
                 self._on_fenced(entry.job_id, entry.attempt)
-            position += 3 if is_terminal(entry.event) else 2
 
 
-def _is_trouble(answer: object) -> bool:
+def _is_trouble(refusal: bytes) -> bool:
     """Whether Redis could not write, other than for an entry id that is out of date."""
-    return isinstance(answer, redis.ResponseError) and "equal or smaller" not in str(answer)
+    return bool(refusal) and b"equal or smaller" not in refusal
 
 
 def merge_tokens(entries: list[Entry]) -> list[Entry]:

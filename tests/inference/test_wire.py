@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import socket
 import struct
+import threading
 import typing
 from typing import Any
 
@@ -98,3 +99,67 @@ def test_a_job_travels_through_celery_as_plain_json() -> None:
     assert wire.from_builtins(protocol.GenerationJob, fields) == job
     with pytest.raises(wire.WireError, match="GenerationJob"):
         wire.from_builtins(protocol.GenerationJob, fields | {"attempt": "one"})
+
+
+# ------------------------------------------------------------------ many frames at a time
+
+
+class _Pieces:
+    """A socket whose peer's bytes come in pieces of this length."""
+
+    def __init__(self, data: bytes, length: int) -> None:
+        self._left = [data[start : start + length] for start in range(0, len(data), length)]
+
+    def recv(self, size: int) -> bytes:
+        return self._left.pop(0) if self._left else b""
+
+
+@pytest.mark.parametrize("piece", [1, 3, 7, 64, 10_000])
+def test_frames_are_read_whole_however_they_are_cut(piece: int) -> None:
+    data = b"".join(map(wire.encode_frame, SAMPLES))
+    frames, found = wire.FrameReader(_Pieces(data, piece)), []  # type: ignore[arg-type]
+    while (messages := frames.read()) is not None:
+        assert messages, "a read brings something or the end"
+        found += messages
+    assert found == SAMPLES
+
+
+def test_what_came_whole_is_read_before_what_is_cut_off() -> None:
+    ours, theirs = socket.socketpair()
+    first, second = map(wire.encode_frame, SAMPLES[:2])
+    with theirs:
+        ours.sendall(first + second[:-1])
+        frames = wire.FrameReader(theirs)
+        assert frames.read() == SAMPLES[:1]
+        ours.close()
+        assert frames.read() is None
+
+
+def test_many_frames_are_read_in_order_while_they_are_sent() -> None:
+    ours, theirs = socket.socketpair()
+    sent = [protocol.TokenEvent("x" * (number % 97), number) for number in range(5000)]
+
+    def send() -> None:
+        for message in sent:
+            wire.send(ours, message)
+        ours.close()
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    frames, found = wire.FrameReader(theirs), []
+    with theirs:
+        while (messages := frames.read()) is not None:
+            found += messages
+    sender.join()
+    assert found == sent
+
+
+@pytest.mark.parametrize(
+    "data", [struct.pack(">I", wire.MAX_FRAME_BYTES + 1), struct.pack(">I", 3) + b"abc"]
+)
+def test_bytes_that_are_no_frame_are_refused_by_the_reader(data: bytes) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.sendall(data)
+        with pytest.raises(wire.WireError):
+            wire.FrameReader(theirs).read()

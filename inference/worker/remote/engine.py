@@ -30,6 +30,7 @@ from inference.worker.engine_process import (
     EngineLoadError,
     EngineNotReadyError,
     EngineProcess,
+    Relay,
     Ticket,
 )
 from inference.worker.remote.call import AWAY_PATIENCE, RemoteCall
@@ -117,9 +118,9 @@ class RemoteEngine:
             raise EngineLoadError(failed.code, failed.message)
         return self.info
 
-    def submit(self, request: Submit) -> Ticket:
+    def submit(self, request: Submit, relay: Relay | None = None) -> Ticket:
         """Open a request. Raises EngineDiedError when the upstream is given up already."""
-        ticket = Ticket(request.request_id)
+        ticket = Ticket(request.request_id, relay)
         with self._lock:
             if self._is_dead or self._is_draining:
                 raise EngineDiedError(self.slug)
