@@ -234,7 +234,6 @@ LANGUAGE_CODE = "en-us"
 LANGUAGES = [("en", "English"), ("de", "Deutsch")]
 LANGUAGE_COOKIE_AGE = 31_536_000
 LOCALE_PATHS = [BASE_DIR / "locale"]
-FORMAT_MODULE_PATH = ["llamagpu.formats"]
 TIME_ZONE = "UTC"
 USE_TZ = True
 

@@ -8,57 +8,64 @@ from typing import Any
 
 from django import forms
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 
 from accounts.key_settings import MAX_NAME_LENGTH, usable_scopes
 from accounts.models import User
 from llamagpu.http.forms import PortalForm
 
 _SCOPE_LABELS = {
-    "infer": "generate text",
-    "batch": "run batches",
-    "models:read": "see models",
-    "models:write": "load and change models",
-    "plugins:read": "see plugins",
-    "plugins:write": "load and change plugins",
-    "metrics": "see health and metrics",
-    "audit": "read the audit log",
-    "admin": "configuration, users, keys",
+    "infer": _("generate text"),
+    "batch": _("run batches"),
+    "models:read": _("see models"),
+    "models:write": _("load and change models"),
+    "plugins:read": _("see plugins"),
+    "plugins:write": _("load and change plugins"),
+    "metrics": _("see health and metrics"),
+    "audit": _("read the audit log"),
+    "admin": _("configuration, users, keys"),
 }
 _LIFETIMES = [
-    ("7", "7 days"),
-    ("30", "30 days"),
-    ("90", "90 days"),
-    ("365", "a year"),
-    ("", "never"),
+    ("7", _("7 days")),
+    ("30", _("30 days")),
+    ("90", _("90 days")),
+    ("365", _("a year")),
+    ("", _("never")),
 ]
-_GRACES = [("0", "at once"), ("3600", "in an hour"), ("86400", "in a day"), ("604800", "in a week")]
+_GRACES = [
+    ("0", _("at once")),
+    ("3600", _("in an hour")),
+    ("86400", _("in a day")),
+    ("604800", _("in a week")),
+]
 
 
 class NewKeyForm(PortalForm):
     """Offers the scopes that the owner's role can use; the service has the last word on all of it."""
 
     name = forms.CharField(
+        label=_("Name"),
         max_length=MAX_NAME_LENGTH,
-        help_text="What you will recognise it by, such as the program that uses it.",
+        help_text=_("What you will recognise it by, such as the program that uses it."),
     )
     expires_in = forms.ChoiceField(
-        label="Expires after", required=False, initial="90", choices=_LIFETIMES
+        label=_("Expires after"), required=False, initial="90", choices=_LIFETIMES
     )
     scopes = forms.MultipleChoiceField(
         required=False,
         widget=forms.CheckboxSelectMultiple(attrs={"class": "form-check-input"}),
     )
     allowed_models = forms.CharField(
-        label="Only these models",
+        label=_("Only these models"),
         required=False,
         max_length=10_000,
-        help_text="Their names, with spaces between. Empty: every model.",
+        help_text=_("Their names, with spaces between. Empty: every model."),
     )
     allowed_ips = forms.CharField(
-        label="Only from these addresses",
+        label=_("Only from these addresses"),
         required=False,
         max_length=10_000,
-        help_text="Addresses or networks such as 10.0.0.0/8. Empty: from everywhere.",
+        help_text=_("Addresses or networks such as 10.0.0.0/8. Empty: from everywhere."),
     )
 
     def __init__(self, owner: User, data: Any = None) -> None:
@@ -91,7 +98,7 @@ class NewKeyForm(PortalForm):
 class RotateForm(PortalForm):
     """When the old key ends."""
 
-    grace_seconds = forms.ChoiceField(label="The old key ends", initial="86400", choices=_GRACES)
+    grace_seconds = forms.ChoiceField(label=_("The old key ends"), initial="86400", choices=_GRACES)
 
     def grace(self) -> timedelta:
         return timedelta(seconds=int(self.cleaned_data["grace_seconds"]))

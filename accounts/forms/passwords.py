@@ -9,6 +9,7 @@ from django.contrib.auth.password_validation import (
     password_validators_help_text_html,
     validate_password,
 )
+from django.utils.translation import gettext_lazy as _
 
 from accounts.models import User
 from llamagpu.http.forms import PortalForm
@@ -27,8 +28,8 @@ def _password(label: str, autocomplete: str, help_text: str = "") -> forms.CharF
 class NewPasswordForm(PortalForm):
     """A new password, twice."""
 
-    password = _password("New password", "new-password", password_validators_help_text_html())
-    repeated = _password("New password again", "new-password")
+    password = _password(_("New password"), "new-password", password_validators_help_text_html())
+    repeated = _password(_("New password again"), "new-password")
 
     def __init__(self, user: User, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -42,7 +43,7 @@ class NewPasswordForm(PortalForm):
     def clean_repeated(self) -> str:
         repeated: str = self.cleaned_data["repeated"]
         if "password" in self.cleaned_data and repeated != self.cleaned_data["password"]:
-            raise forms.ValidationError("The two passwords differ.")
+            raise forms.ValidationError(_("The two passwords differ."))
         return repeated
 
 
@@ -50,18 +51,18 @@ class ChangePasswordForm(NewPasswordForm):
     """The same, for who knows the old one."""
 
     field_order = ["current", "password", "repeated"]
-    current = _password("Current password", "current-password")
+    current = _password(_("Current password"), "current-password")
 
     def clean_current(self) -> str:
         current: str = self.cleaned_data["current"]
         if not self.user.check_password(current):
-            raise forms.ValidationError("This is not your current password.")
+            raise forms.ValidationError(_("This is not your current password."))
         return current
 
 
 class ResetRequestForm(PortalForm):
     email = forms.EmailField(
-        label="E-mail address",
+        label=_("E-mail address"),
         max_length=254,
         widget=forms.EmailInput(attrs={"autocomplete": "email"}),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
+from django.utils.translation import gettext_lazy as _
 
 from accounts.models import User
 from llamagpu.http.forms import PortalForm
@@ -16,27 +17,29 @@ class ProfileForm(PortalForm):
     """Another e-mail address takes the password: resets of the password go there."""
 
     first_name = forms.CharField(
+        label=_("First name"),
         max_length=150,
         required=False,
         widget=forms.TextInput(attrs={"autocomplete": "given-name"}),
     )
     last_name = forms.CharField(
+        label=_("Last name"),
         max_length=150,
         required=False,
         widget=forms.TextInput(attrs={"autocomplete": "family-name"}),
     )
     email = forms.EmailField(
-        label="E-mail address",
+        label=_("E-mail address"),
         max_length=254,
         required=False,
         widget=forms.EmailInput(attrs={"autocomplete": "email"}),
     )
     password = forms.CharField(
-        label="Password",
+        label=_("Password"),
         max_length=4096,
         required=False,
         strip=False,
-        help_text="Only needed to change the e-mail address.",
+        help_text=_("Only needed to change the e-mail address."),
         widget=forms.PasswordInput(attrs={"autocomplete": "current-password"}),
     )
 
@@ -53,5 +56,5 @@ class ProfileForm(PortalForm):
             and "email" in self.changed_data
             and not self.user.check_password(cleaned.get("password", ""))
         ):
-            self.add_error("password", "The password is needed to change the e-mail address.")
+            self.add_error("password", _("The password is needed to change the e-mail address."))
         return cleaned

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
+from django.utils.translation import gettext_lazy as _
 
 from accounts.models import Role
 from accounts.rights import NONE, READ, READ_WRITE, rights_of
 from llamagpu.http.forms import PortalForm
 from llamagpu.http.permissions import Resource
 
-RIGHT_CHOICES = [(NONE, "nothing"), (READ, "read"), (READ_WRITE, "read and write")]
+RIGHT_CHOICES = [(NONE, _("nothing")), (READ, _("read")), (READ_WRITE, _("read and write"))]
 
 
 def right_field(resource: Resource) -> forms.ChoiceField:

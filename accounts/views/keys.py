@@ -8,6 +8,7 @@ from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.decorators import method_decorator
+from django.utils.translation import gettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_variables
 
@@ -62,7 +63,7 @@ class RotateKeyPage(PageView):
         owner, form = caller(request), RotateForm(request.POST)
         key = _own_key(owner, prefix)
         if not form.is_valid():
-            messages.error(request, "Say when the old key shall end.")
+            messages.error(request, gettext("Say when the old key shall end."))
             return redirect("keys")
         try:
             made = rotate_api_key(actor=owner, key=key, grace=form.grace())
@@ -81,7 +82,8 @@ class RevokeKeyPage(PageView):
     def post(self, request: HttpRequest, prefix: str) -> HttpResponse:
         owner = caller(request)
         key = revoke_api_key(actor=owner, key=_own_key(owner, prefix))
-        messages.success(request, f"The key “{key.name}” is revoked.")
+        words = gettext("The key “%(name)s” is revoked.") % {"name": key.name}
+        messages.success(request, words)
         return redirect("keys")
 
 

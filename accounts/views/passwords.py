@@ -9,6 +9,7 @@ from django.contrib import messages
 from django.contrib.auth.views import INTERNAL_RESET_SESSION_TOKEN, PasswordResetConfirmView
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.utils.translation import gettext
 
 from accounts import sign_in_gate
 from accounts.forms.passwords import ChangePasswordForm, NewPasswordForm, ResetRequestForm
@@ -43,7 +44,9 @@ class PasswordChangePage(PageView):
             form.add_error(None, error.message)
             return self._page(request, form)
         sessions.keep_session(request=request, user=user)
-        messages.success(request, "The password is changed. All other sessions have ended.")
+        messages.success(
+            request, gettext("The password is changed. All other sessions have ended.")
+        )
         return redirect("account")
 
     def _page(self, request: HttpRequest, form: ChangePasswordForm) -> HttpResponse:
@@ -96,7 +99,7 @@ class ResetConfirmPage(PasswordResetConfirmView):
             form.add_error(None, error.message)
             return self.form_invalid(form)
         del self.request.session[INTERNAL_RESET_SESSION_TOKEN]
-        messages.success(self.request, "The new password is set: sign in with it.")
+        messages.success(self.request, gettext("The new password is set: sign in with it."))
         return redirect("login")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.utils.translation import gettext
 
 from accounts import sign_in_gate
 from accounts.forms.profile import ProfileForm
@@ -47,7 +48,7 @@ class AccountPage(PageView):
         except AppError as error:
             form.add_error(None, error.message)
             return self._page(request, user, form)
-        messages.success(request, "Your account is changed.")
+        messages.success(request, gettext("Your account is changed."))
         return redirect("account")
 
     def _page(self, request: HttpRequest, user: User, form: ProfileForm) -> HttpResponse:
@@ -69,5 +70,5 @@ class EndSessions(PageView):
         user = caller(request)
         sessions.end_sessions(actor=user, user=user)
         sessions.keep_session(request=request, user=user)
-        messages.success(request, "All your other sessions have ended.")
+        messages.success(request, gettext("All your other sessions have ended."))
         return redirect("account")

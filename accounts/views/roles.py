@@ -6,6 +6,7 @@ from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import reverse
+from django.utils.translation import gettext, gettext_noop
 
 from accounts.forms.roles import RightsForm
 from accounts.matrix import endpoint_rows, matrix_rows
@@ -36,7 +37,7 @@ class RolesPage(PageView):
             "forms": [RightsForm(role) for role in editable] if may_write else [],
             "tables": [
                 ("API", [call for call in calls if call.is_api]),
-                ("Pages", [call for call in calls if not call.is_api]),
+                (gettext_noop("Pages"), [call for call in calls if not call.is_api]),
             ],
         }
         return render(request, "accounts/roles.html", context)
@@ -50,7 +51,9 @@ class RolesPage(PageView):
             raise Http404
         form = RightsForm(role, request.POST)
         if not form.is_valid():
-            messages.error(request, "Choose nothing, read, or read and write for each resource.")
+            messages.error(
+                request, gettext("Choose nothing, read, or read and write for each resource.")
+            )
             return HttpResponseRedirect(reverse("roles"))
         try:
             role = change_role(actor=user, role=role, rights=form.cleaned_data)
@@ -59,5 +62,6 @@ class RolesPage(PageView):
                 report_denied(request, self, error.message)
             messages.error(request, error.message)
         else:
-            messages.success(request, f"The rights of {role.name} hold from the next call on.")
+            words = gettext("The rights of %(name)s hold from the next call on.")
+            messages.success(request, words % {"name": role.name})
         return HttpResponseRedirect(reverse("roles"))

@@ -8,6 +8,7 @@ import segno
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.utils.translation import gettext, gettext_lazy
 
 from accounts import pending_sign_in, sign_in_gate
 from accounts.forms.second_factor import DisableForm
@@ -23,7 +24,7 @@ from llamagpu.http.pages import PageView
 from llamagpu.http.permissions import Public, SignedIn
 from llamagpu.lib.error_codes import ErrorCode
 
-_WRONG = "This code is wrong. Is the clock of your phone right?"
+_WRONG = gettext_lazy("This code is wrong. Is the clock of your phone right?")
 
 
 @private
@@ -130,7 +131,7 @@ class DisablePage(PageView):
                 form.add_error(None, error.message)
             else:
                 sessions.keep_session(request=request, user=user)
-                messages.success(request, "The second factor is off.")
+                messages.success(request, gettext("The second factor is off."))
                 return redirect("second-factor")
         return self._page(request, form)
 

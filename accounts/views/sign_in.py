@@ -8,6 +8,7 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect, render
 from django.utils.decorators import method_decorator
+from django.utils.translation import gettext, gettext_lazy
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 
@@ -20,7 +21,7 @@ from accounts.views.redirects import after_sign_in, safe_next
 from llamagpu.http.pages import PageView
 from llamagpu.http.permissions import Public
 
-_WRONG = "The user name or the password is wrong. Mind upper and lower case."
+_WRONG = gettext_lazy("The user name or the password is wrong. Mind upper and lower case.")
 private = method_decorator([never_cache, sensitive_post_parameters()], name="dispatch")
 
 
@@ -63,7 +64,7 @@ class CodePage(PageView):
         code = form.cleaned_data["code"]
         method = sign_in.check_code(request=request, user=user, code=code)
         if method is None:
-            form.add_error("code", "This code is wrong, used or too old.")
+            form.add_error("code", gettext("This code is wrong, used or too old."))
             return self._page(request, user, form)
         return finish(request, user, method, pending_sign_in.next_url_of(request))
 

@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.utils.translation import gettext, gettext_noop
 from rest_framework.exceptions import ValidationError
 
 from accounts.api.usage_filters import UsageRows, question_of
@@ -21,6 +22,13 @@ from llamagpu.http.pages import PageView
 from llamagpu.http.permissions import SignedIn
 
 _MAX_LINES = 100
+#: Title and heading of each table.
+_GROUPS = {
+    "user": (gettext_noop("User"), gettext_noop("By user")),
+    "model": (gettext_noop("Model"), gettext_noop("By model")),
+    "key": (gettext_noop("API key"), gettext_noop("By key")),
+    "day": (gettext_noop("Day"), gettext_noop("By day")),
+}
 _MAX_NAMES = 500
 _FILTERS = ("from", "to", "user", "model", "key")
 
@@ -41,7 +49,7 @@ class UsagePage(PageView):
         context = {
             "question": question,
             "problem": problem,
-            "whose": question.user or "everybody",
+            "whose": question.user or gettext("everybody"),
             "names": users_with_usage(viewer.rows, _MAX_NAMES) if viewer.sees_everybody else None,
             "totals": total_usage(rows),
             "series": _series(question, sum_usage(rows, ["day"], 400)),
@@ -86,10 +94,9 @@ def _series(question: UsageQuestion, days: list[dict[str, Any]]) -> dict[str, li
 
 
 def _tables(rows: Any, *, is_shared: bool) -> Iterable[dict[str, Any]]:
-    groups = {"model": "Model", "key": "API key", "day": "Day"}
-    if is_shared:
-        groups = {"user": "User", **groups}
-    for group, title in groups.items():
+    for group, (title, heading) in _GROUPS.items():
+        if group == "user" and not is_shared:
+            continue
         lines = sum_usage(rows, [group], _MAX_LINES + 1)
         if group == "day":
             lines = lines[::-1]
@@ -97,6 +104,7 @@ def _tables(rows: Any, *, is_shared: bool) -> Iterable[dict[str, Any]]:
         yield {
             "group": group,
             "title": title,
+            "heading": heading,
             "lines": shown,
             "is_cut": len(lines) > _MAX_LINES,
         }
@@ -107,14 +115,12 @@ def _limit_lines(limits: list[dict[str, Any]]) -> list[dict[str, Any]]:
     lines = []
     for limit in limits:
         taken = (limit["used"] or 0) + limit["reserved"]
-        resets_at = (limit["resets_at"] or "")[:16].replace("T", " ")
         lines.append(
             {
                 **limit,
                 "title": words_of(limit["limit"]),
                 "taken": taken,
                 "high": limit["value"] * 8 // 10,
-                "resets_at": f"{resets_at} UTC" if resets_at else "",
             }
         )
     return lines

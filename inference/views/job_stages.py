@@ -7,22 +7,24 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from django.utils.translation import gettext, gettext_noop
+
 from inference.job_timeline import TimelineEvent, timeline_of
 from inference.models import InferenceJob
 
 _TITLES = {
-    "admission": "Admission",
-    "limits": "Limits",
-    "queue": "In the queue",
-    "attempt": "Attempt",
-    "plugins_before": "Plugins, before",
-    "load": "Waiting for the model",
-    "engine_queue": "In the engine's queue",
-    "prefill": "Prefill",
-    "decode": "Decode",
-    "plugins_after": "Plugins, after",
-    "end": "End",
-    "retention": "Retention",
+    "admission": gettext_noop("Admission"),
+    "limits": gettext_noop("Limits"),
+    "queue": gettext_noop("In the queue"),
+    "attempt": gettext_noop("Attempt"),
+    "plugins_before": gettext_noop("Plugins, before"),
+    "load": gettext_noop("Waiting for the model"),
+    "engine_queue": gettext_noop("In the engine's queue"),
+    "prefill": gettext_noop("Prefill"),
+    "decode": gettext_noop("Decode"),
+    "plugins_after": gettext_noop("Plugins, after"),
+    "end": gettext_noop("End"),
+    "retention": gettext_noop("Retention"),
 }
 _TIMELESS = ("end", "retention")
 
@@ -68,7 +70,7 @@ def _facts(details: dict[str, Any]) -> Iterator[tuple[str, Any]]:
         elif isinstance(value, list):
             value = ", ".join(_item(item) for item in value)
         elif isinstance(value, bool):
-            value = "yes" if value else "no"
+            value = gettext("yes") if value else gettext("no")
         elif isinstance(value, float):
             value = round(value, 4)
         yield name.replace("_", " "), value

@@ -8,6 +8,7 @@ from typing import Any
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.utils.translation import gettext
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 
@@ -98,8 +99,11 @@ class CancelJobPage(PageView):
         except AppError as error:
             messages.error(request, error.message)
         else:
-            words = "The job has ended." if has_ended else "The job ends within a second or two."
-            messages.success(request, words)
+            ended, ends = (
+                gettext("The job has ended."),
+                gettext("The job ends within a second or two."),
+            )
+            messages.success(request, ended if has_ended else ends)
         return redirect("job-page", job_id=job_id)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.utils.translation import gettext_noop
 
 from inference.load_options import BACKENDS, MAX_LEVEL
 from inference.model_control import MAX_LIMITS
@@ -20,9 +21,9 @@ from llamagpu.http.pages import PageView
 from llamagpu.http.permissions import INFER, READ_MODELS, WRITE_MODELS
 
 _SOURCES = (
-    (SourceKind.HUB, "Hub", "org/name@revision"),
-    (SourceKind.WHEEL, "Python package", "name==version"),
-    (SourceKind.PATH, "Folder", "folder under the model root"),
+    (SourceKind.HUB, gettext_noop("Hub"), "org/name@revision"),
+    (SourceKind.WHEEL, gettext_noop("Python package"), "name==version"),
+    (SourceKind.PATH, gettext_noop("Folder"), gettext_noop("folder under the model root")),
 )
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.utils.translation import gettext_noop
 
 from llamagpu.http.errors import AppError, error_response, internal_error, request_id_of
 from llamagpu.http.openai_errors import PREFIX, openai_response
@@ -16,7 +17,10 @@ _API_PREFIXES = ("/api/", "/livez", "/readyz", "/metrics")
 
 
 def bad_request(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
-    return answer(request, AppError(ErrorCode.INVALID_INPUT, "The request cannot be understood."))
+    return answer(
+        request,
+        AppError(ErrorCode.INVALID_INPUT, gettext_noop("The request cannot be understood.")),
+    )
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
@@ -24,19 +28,23 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
         request,
         AppError(
             ErrorCode.PERMISSION_DENIED,
-            "The form's security token is missing or old: reload the page and send it again.",
+            gettext_noop(
+                "The form's security token is missing or old: reload the page and send it again."
+            ),
         ),
     )
 
 
 def permission_denied(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
-    error = AppError(ErrorCode.PERMISSION_DENIED, "Your role does not allow this.")
+    error = AppError(ErrorCode.PERMISSION_DENIED, gettext_noop("Your role does not allow this."))
     report_denied(request, _view_of(request), error.message)
     return answer(request, error)
 
 
 def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
-    return answer(request, AppError(ErrorCode.NOT_FOUND, "There is nothing at this address."))
+    return answer(
+        request, AppError(ErrorCode.NOT_FOUND, gettext_noop("There is nothing at this address."))
+    )
 
 
 def server_error(request: HttpRequest) -> HttpResponse:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from django import template
+from django.utils.formats import number_format
+from django.utils.translation import gettext
 
 register = template.Library()
 
@@ -32,15 +34,20 @@ _LIMITS = {
 }
 
 
+def _rounded(value: float, digits: int) -> str:
+    """With the decimal mark of the page's language."""
+    return number_format(round(value, digits), decimal_pos=digits)
+
+
 @register.filter
 def seconds(value: float | None) -> str:
     """12 ms, 3.4 s, 2 min 5 s; a dash where nothing was measured."""
     if value is None:
         return _NONE
     if value < 1:
-        return f"{value * 1000:.1f} ms" if value < 0.01 else f"{value * 1000:.0f} ms"
+        return f"{_rounded(value * 1000, 1 if value < 0.01 else 0)} ms"
     if value < 60:
-        return f"{value:.2f} s" if value < 10 else f"{value:.1f} s"
+        return f"{_rounded(value, 2 if value < 10 else 1)} s"
     minutes, rest = divmod(int(value), 60)
     if minutes < 60:
         return f"{minutes} min {rest} s"
@@ -55,37 +62,41 @@ def size(value: float | None) -> str:
     amount = float(value)
     for unit in ("B", "KiB", "MiB", "GiB"):
         if abs(amount) < 1024:
-            return (
-                f"{amount:.0f} {unit}" if unit == "B" or amount >= 100 else f"{amount:.1f} {unit}"
-            )
+            return f"{_rounded(amount, 0 if unit == 'B' or amount >= 100 else 1)} {unit}"
         amount /= 1024
-    return f"{amount:.1f} TiB"
+    return f"{_rounded(amount, 1)} TiB"
 
 
 @register.filter
 def percent(value: float | None) -> str:
     """What is percent already."""
-    return _NONE if value is None else f"{value:.1f} %"
+    return _NONE if value is None else f"{_rounded(value, 1)} %"
 
 
 @register.filter
 def share(value: float | None) -> str:
     """0 to 1 as percent."""
-    return _NONE if value is None else f"{value * 100:.0f} %"
+    return _NONE if value is None else f"{_rounded(value * 100, 0)} %"
 
 
 @register.filter
 def millions(value: int) -> str:
     """A count of parameters as people name it: 135 M, 7.2 B."""
     if value >= 1_000_000_000:
-        return f"{value / 1e9:.1f} B"
-    return f"{value / 1e6:.0f} M"
+        return f"{_rounded(value / 1e9, 1)} B"
+    return f"{_rounded(value / 1e6, 0)} M"
 
 
 @register.filter
 def limit_label(name: str) -> str:
     """A model's limit in words."""
     return _LIMITS.get(name, name)
+
+
+@register.filter
+def translated(value: Any) -> str:
+    """A word that code knows, such as a state, in the language of the page; none for nothing."""
+    return gettext(str(value)) if value else ""
 
 
 @register.filter

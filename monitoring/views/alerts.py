@@ -8,6 +8,7 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
+from django.utils.translation import gettext_noop
 
 from llamagpu.http.pages import PageView
 from llamagpu.http.permissions import READ_MONITORING, WRITE_MONITORING, allows
@@ -20,11 +21,11 @@ from monitoring.models import Alert, AlertChannel, AlertDelivery, AlertRule, Ale
 from monitoring.services.alerts import is_silenced
 
 TABS = {
-    "now": "Now",
-    "history": "History",
-    "rules": "Rules",
-    "silences": "Silences",
-    "channels": "Channels",
+    "now": gettext_noop("Now"),
+    "history": gettext_noop("History"),
+    "rules": gettext_noop("Rules"),
+    "silences": gettext_noop("Silences"),
+    "channels": gettext_noop("Channels"),
 }
 _ROWS = 100
 _KEPT = 50
@@ -107,11 +108,11 @@ def _silences(request: HttpRequest) -> dict[str, Any]:
         {
             "row": row,
             "where": in_words(row.labels),
-            "state": "over"
+            "state": gettext_noop("over")
             if row.ends_at <= now
-            else "active"
+            else gettext_noop("active")
             if row.starts_at <= now
-            else "to come",
+            else gettext_noop("to come"),
         }
         for row in rows
     ]

@@ -9,6 +9,7 @@ from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
 from django.shortcuts import render
 from django.urls import reverse
+from django.utils.translation import gettext
 
 from llamagpu.http.errors import AppError
 from llamagpu.http.pages import PageView
@@ -30,14 +31,15 @@ class ConfigurationPage(PageView):
     def post(self, request: HttpRequest) -> HttpResponse:
         changes = _changes(request.POST)
         if not changes:
-            messages.info(request, "Nothing was changed.")
+            messages.info(request, gettext("Nothing was changed."))
             return HttpResponseRedirect(reverse("system-config"))
         try:
             changed = change_configuration(actor=request.user, changes=changes)
         except AppError as error:
             return _page(request, error)
         if changed:
-            messages.success(request, f"Changed: {', '.join(changed)}.")
+            words = gettext("Changed: %(names)s.") % {"names": ", ".join(changed)}
+            messages.success(request, words)
         return HttpResponseRedirect(reverse("system-config"))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.utils.translation import gettext_noop
 from django.views.decorators.http import require_safe
 
 from llamagpu.http.permissions import INFER, READ_MONITORING, Public, allows, declare_access
@@ -12,15 +13,21 @@ from monitoring.configuration import current
 from monitoring.health import check_health
 
 #: Time frames of the charts: what the API calls them, and what the page does.
-RANGES = (("live", "Live"), ("1h", "1 h"), ("6h", "6 h"), ("24h", "24 h"), ("7d", "7 d"))
+RANGES = (
+    ("live", gettext_noop("Live")),
+    ("1h", "1 h"),
+    ("6h", "6 h"),
+    ("24h", "24 h"),
+    ("7d", gettext_noop("7 d")),
+)
 #: Charts by the name that the page's script knows them by.
 CHARTS = (
-    ("machine", "Processor and memory"),
-    ("gpu", "GPU"),
-    ("traffic", "Requests and tokens a second"),
-    ("ttft", "Time to the first token"),
-    ("latency", "Whole requests"),
-    ("queue", "Running and waiting"),
+    ("machine", gettext_noop("Processor and memory")),
+    ("gpu", gettext_noop("GPU")),
+    ("traffic", gettext_noop("Requests and tokens a second")),
+    ("ttft", gettext_noop("Time to the first token")),
+    ("latency", gettext_noop("Whole requests")),
+    ("queue", gettext_noop("Running and waiting")),
 )
 
 

@@ -1,4 +1,6 @@
 // Draws the tokens of each day, in the colours of the page's theme. The table below holds the numbers.
+import { translate } from "../../llamagpu/js/words.js";
+
 const canvas = document.getElementById("usage-chart");
 const source = document.getElementById("usage-series");
 
@@ -41,8 +43,8 @@ if (canvas && source && globalThis.Chart) {
     data: {
       labels: series.days,
       datasets: [
-        dataset("Prompt", series.prompt, "#8f8fe8"),
-        dataset("Generated", series.completion, "#2f9e77"),
+        dataset(translate("Prompt"), series.prompt, "#8f8fe8"),
+        dataset(translate("Generated"), series.completion, "#2f9e77"),
       ],
     },
     options: optionsOf(),

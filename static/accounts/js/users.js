@@ -2,6 +2,7 @@
 import { patch, post, remove } from "../../llamagpu/js/api.js";
 import { confirm } from "../../llamagpu/js/dialog.js";
 import { showError } from "../../llamagpu/js/toast.js";
+import { translate } from "../../llamagpu/js/words.js";
 
 const dialog = document.getElementById("user-dialog");
 const by = (id) => document.getElementById(id);
@@ -10,7 +11,9 @@ function show(button) {
   const data = button.dataset;
   const isNew = !data.edit;
   dialog.dataset.user = data.edit ?? "";
-  by("user-title").textContent = isNew ? "New user" : `Change “${data.username}”`;
+  by("user-title").textContent = isNew
+    ? translate("New user")
+    : translate("Change “{name}”", { name: data.username });
   for (const part of dialog.querySelectorAll("[data-for]")) part.hidden = (part.dataset.for === "new") !== isNew;
   by("username").value = "";
   by("username").required = by("password").required = isNew;
@@ -36,9 +39,9 @@ function save() {
 
 async function destroy({ delete: id, username }) {
   const said = await confirm({
-    title: `Delete “${username}”?`,
-    text: "Keys, jobs and conversations go too. What was used stays in the usage, deeds in the audit log.",
-    action: "Delete",
+    title: translate("Delete “{name}”?", { name: username }),
+    text: translate("Keys, jobs and conversations go too. What was used stays in the usage, deeds in the audit log."),
+    action: translate("Delete"),
   });
   if (said) await remove(`/api/users/${id}`).then(() => location.reload(), showError);
 }

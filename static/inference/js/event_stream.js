@@ -1,5 +1,6 @@
 // Server-Sent Events of a POST, which the browser's own EventSource cannot read; and their resumption.
 import { ApiError, failure, headers } from "../../llamagpu/js/api.js";
+import { translate } from "../../llamagpu/js/words.js";
 
 const MAX_RESUMES = 8;
 
@@ -53,7 +54,7 @@ async function* follow(first, jobId, signal) {
     } catch (error) {
       if (error.name === "AbortError" || error instanceof ApiError) throw error;
     }
-    if (resumes === MAX_RESUMES) throw new ApiError(0, { message: "The connection was lost." });
+    if (resumes === MAX_RESUMES) throw new ApiError(0, { message: translate("The connection was lost.") });
     await new Promise((resolve) => setTimeout(resolve, 500 * 2 ** Math.min(resumes, 4)));
     response = null;
   }

@@ -4,6 +4,7 @@ import { confirm } from "../../llamagpu/js/dialog.js";
 import { bytes } from "../../llamagpu/js/format.js";
 import { subscribe } from "../../llamagpu/js/live.js";
 import { showError, toast } from "../../llamagpu/js/toast.js";
+import { translate } from "../../llamagpu/js/words.js";
 
 const cards = document.getElementById("cards");
 const announcement = document.getElementById("announcement");
@@ -24,7 +25,7 @@ function readStates() {
 function announceChanges() {
   const now = readStates();
   for (const [model, state] of now) {
-    if (states.has(model) && states.get(model) !== state) announcement.textContent = `${model} is ${state}.`;
+    if (states.has(model) && states.get(model) !== state) announcement.textContent = `${model}: ${state}`;
   }
   states = now;
 }
@@ -80,7 +81,8 @@ function showLoadDialog(model, button) {
   if (button.dataset.needed) {
     const needed = Number(button.dataset.needed);
     const available = Number(button.dataset.available);
-    fit.textContent = `Needs at least ${bytes(needed)} of ${bytes(available)} that can be had.`;
+    const figures = { needed: bytes(needed), available: bytes(available) };
+    fit.textContent = translate("Needs at least {needed} of {available} that can be had.", figures);
     fit.classList.toggle("text-bad", needed > available);
   }
   dialog.querySelector("[data-problem]").hidden = true;
@@ -89,9 +91,9 @@ function showLoadDialog(model, button) {
 
 async function destroy(model) {
   const said = await confirm({
-    title: `Delete “${model}”?`,
-    text: "Its engines end, and the files of a pulled model are removed.",
-    action: "Delete",
+    title: translate("Delete “{name}”?", { name: model }),
+    text: translate("Its engines end, and the files of a pulled model are removed."),
+    action: translate("Delete"),
   });
   if (said) await remove(address(model));
 }
@@ -158,7 +160,7 @@ function register(form) {
 function showSource() {
   const kind = document.getElementById("source-kind");
   const example = kind.selectedOptions[0].dataset.example;
-  document.getElementById("source-help").textContent = `For example: ${example}`;
+  document.getElementById("source-help").textContent = translate("For example: {example}", { example });
   document.getElementById("remote-fields").hidden = kind.value !== "remote";
 }
 
@@ -190,7 +192,7 @@ document.getElementById("load-form")?.addEventListener("submit", (event) => {
 document.getElementById("limits-form")?.addEventListener("submit", async (event) => {
   event.preventDefault();
   const form = event.target;
-  if (await send(form, () => patch(address(form.dataset.model), values(form, null)))) toast("Saved.", "good");
+  if (await send(form, () => patch(address(form.dataset.model), values(form, null)))) toast(translate("Saved."), "good");
 });
 
 if (document.getElementById("source-kind")) showSource();

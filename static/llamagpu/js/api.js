@@ -1,8 +1,9 @@
 // Calls of the portal's own API with the session of this page.
+import { translate } from "./words.js";
 
 export class ApiError extends Error {
   constructor(status, { code = "", message = "", details = [] } = {}, requestId = "", retryAfter = null) {
-    super(message || `The server answered with ${status}.`);
+    super(message || translate("The server answered with {status}.", { status }));
     this.status = status;
     this.code = code;
     this.details = details ?? [];
@@ -48,7 +49,7 @@ export async function call(method, path, body, { signal } = {}) {
     response = await fetch(path, options);
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new ApiError(0, { message: "The server cannot be reached." });
+    throw new ApiError(0, { message: translate("The server cannot be reached.") });
   }
   if (!response.ok) throw await failure(response);
   if (response.status === 204 || response.headers.get("Content-Length") === "0") return null;

@@ -1,6 +1,7 @@
 // Asks before something that cannot be taken back. Resolves to true when the person says yes.
+import { translate } from "./words.js";
 
-export function confirm({ title, text, action = "Go on", isDestructive = true }) {
+export function confirm({ title, text, action = translate("Go on"), isDestructive = true }) {
   const dialog = document.createElement("dialog");
   const heading = document.createElement("h2");
   heading.className = "h5";
@@ -12,7 +13,7 @@ export function confirm({ title, text, action = "Go on", isDestructive = true })
   form.method = "dialog";
   form.className = "d-flex justify-content-end gap-2";
   for (const [value, label, look] of [
-    ["no", "Cancel", "btn-outline-secondary"],
+    ["no", translate("Cancel"), "btn-outline-secondary"],
     ["yes", action, isDestructive ? "btn-danger" : "btn-primary"],
   ]) {
     const button = document.createElement("button");

@@ -1,12 +1,13 @@
 // The live streams of /ws/stream/: one socket a page, opened with the first subscription. It comes back
 // by itself and asks for what it has missed; while it is away the bar of the page says so.
+import { translate } from "./words.js";
 
 const FIRST_WAIT = 1000;
 const LONGEST_WAIT = 15000;
 // Codes by which the server says that trying again is of no use until the page is loaded anew.
 const FINAL = new Map([
-  [4401, "Your session has ended: sign in again"],
-  [4403, "Your role no longer shows live data"],
+  [4401, translate("Your session has ended: sign in again")],
+  [4403, translate("Your role no longer shows live data")],
 ]);
 
 const handlers = new Map();
@@ -50,7 +51,7 @@ function retry(code) {
     tell("ended", FINAL.get(code));
     return;
   }
-  tell("disconnected", "Disconnected, retrying");
+  tell("disconnected", translate("Disconnected, retrying"));
   const wait = Math.min(LONGEST_WAIT, FIRST_WAIT * 2 ** attempts) * (0.75 + Math.random() / 2);
   attempts += 1;
   timer = setTimeout(connect, wait);

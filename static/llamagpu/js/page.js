@@ -28,7 +28,7 @@ document.addEventListener("submit", async (event) => {
   const said = await confirm({
     title: form.dataset.confirm,
     text: form.dataset.confirmText ?? "",
-    action: form.dataset.confirmAction ?? "Go on",
+    action: form.dataset.confirmAction,
   });
   if (!said) return;
   form.dataset.confirmed = "true";

@@ -1,5 +1,6 @@
 // Short messages in the corner of the page. Text only: nothing that a server or a model says is markup.
 /* global bootstrap */
+import { translate } from "./words.js";
 
 const LOOKS = { good: "text-bg-success", bad: "text-bg-danger", plain: "text-bg-secondary" };
 
@@ -16,7 +17,7 @@ export function toast(text, look = "plain") {
   close.type = "button";
   close.className = "btn-close btn-close-white me-2 m-auto";
   close.dataset.bsDismiss = "toast";
-  close.setAttribute("aria-label", "Close");
+  close.setAttribute("aria-label", translate("Close"));
   row.append(body, close);
   element.append(row);
   document.getElementById("toasts").append(element);
@@ -26,6 +27,6 @@ export function toast(text, look = "plain") {
 
 export function showError(error) {
   if (error.name === "AbortError") return;
-  const id = error.requestId ? ` (request ${error.requestId})` : "";
+  const id = error.requestId ? ` (${translate("request")} ${error.requestId})` : "";
   toast(`${error.message}${id}`, "bad");
 }

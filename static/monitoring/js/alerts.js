@@ -4,10 +4,12 @@ import { confirm } from "../../llamagpu/js/dialog.js";
 import { subscribe } from "../../llamagpu/js/live.js";
 import { localizeTimes } from "../../llamagpu/js/page.js";
 import { toast } from "../../llamagpu/js/toast.js";
+import { translate } from "../../llamagpu/js/words.js";
 
 const body = document.getElementById("alerts-body");
 const announcement = document.getElementById("announcement");
 const HOUR = 3600000;
+const STATES = { firing: translate("firing"), resolved: translate("resolved") };
 
 async function refresh() {
   const response = await fetch(body.dataset.address, { credentials: "same-origin" });
@@ -79,7 +81,9 @@ function describeMetric() {
   const help = document.getElementById("rule-metric-help");
   if (!field) return;
   const option = [...document.querySelectorAll("#watchables option")].find(({ value }) => value === field.value);
-  help.textContent = option ? `${option.label} ${option.dataset.labels ? `Labels: ${option.dataset.labels}.` : ""} Kind: ${option.dataset.kind}.` : "";
+  const facts = option ? [[translate("Labels"), option.dataset.labels], [translate("Kind"), option.dataset.kind]] : [];
+  const told = facts.filter(([, value]) => value).map(([name, value]) => `${name}: ${value}.`);
+  help.textContent = option ? [option.label, ...told].join(" ") : "";
 }
 
 async function submit(form) {
@@ -94,7 +98,7 @@ async function submit(form) {
     const answer = await call(form.dataset.method, form.dataset.path, sent);
     form.closest("dialog").close();
     await refresh();
-    announcement.textContent = "Saved.";
+    announcement.textContent = translate("Saved.");
     if (answer?.secret) {
       document.getElementById("made-secret").textContent = answer.secret;
       document.getElementById("secret-dialog").showModal();
@@ -106,7 +110,7 @@ async function submit(form) {
 }
 
 async function perform({ call: method, path, asks, done }) {
-  if (asks && !(await confirm({ title: asks, text: "", action: "Delete" }))) return;
+  if (asks && !(await confirm({ title: asks, text: "", action: translate("Delete") }))) return;
   try {
     await call(method, path, method === "POST" ? {} : undefined);
     if (done) toast(done);
@@ -131,6 +135,6 @@ document.addEventListener("input", (event) => {
   if (event.target.id === "rule-metric") describeMetric();
 });
 subscribe("alert_events", ({ data }) => {
-  announcement.textContent = `${data.rule}: ${data.state}`;
+  announcement.textContent = `${data.rule}: ${STATES[data.state] ?? data.state}`;
   refresh();
 });

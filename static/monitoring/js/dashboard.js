@@ -3,6 +3,7 @@ import { get } from "../../llamagpu/js/api.js";
 import { bytes, count, duration, percent, rounded } from "../../llamagpu/js/format.js";
 import { subscribe } from "../../llamagpu/js/live.js";
 import { showError } from "../../llamagpu/js/toast.js";
+import { translate } from "../../llamagpu/js/words.js";
 import { showAlerts } from "./active_alerts.js";
 import { EventList } from "./events.js";
 import * as firstSteps from "./first_steps.js";
@@ -26,12 +27,15 @@ function showMachine({ data }) {
   now.machine = data;
   put("cpu_usage", percent(data.cpu_usage));
   put("memory_usage", percent(data.memory_usage));
-  put("memory_used", `${bytes(data.memory_used)} of ${bytes(data.memory_total)}`);
+  const memory = { part: bytes(data.memory_used), whole: bytes(data.memory_total) };
+  put("memory_used", translate("{part} of {whole}", memory));
   put("node", data.node);
   put("gpu_usage", percent(data.gpu_usage));
-  put("gpu_label", data.gpus.length ? `GPU, ${percent(data.gpu_memory)} of its memory` : "no GPU on this node");
+  const isThere = data.gpus.length > 0;
+  const share = percent(data.gpu_memory);
+  put("gpu_label", isThere ? translate("GPU, {share} of its memory", { share }) : translate("no GPU on this node"));
   figure("gpu_label").title = data.gpu_reason ?? "";
-  if (range === "live") charts.explain("gpu", data.gpus.length ? "" : "No GPU on this node.");
+  if (range === "live") charts.explain("gpu", isThere ? "" : translate("No GPU on this node."));
 }
 
 function showInference({ data, timestamp }) {
@@ -62,7 +66,16 @@ async function chooseRange(value) {
   if (range === value) timer = setTimeout(() => chooseRange(value), HISTORY_EVERY);
 }
 
-const LOOKS = { ready: "state-good", loading: "state-busy", downloading: "state-busy", failed: "state-bad" };
+// Look and word of each state.
+const STATES = {
+  absent: ["", translate("absent")],
+  available: ["", translate("available")],
+  downloading: ["state-busy", translate("downloading")],
+  loading: ["state-busy", translate("loading")],
+  ready: ["state-good", translate("ready")],
+  unloading: ["state-busy", translate("unloading")],
+  failed: ["state-bad", translate("failed")],
+};
 
 function modelLine(model) {
   const item = document.createElement("li");
@@ -70,8 +83,9 @@ function modelLine(model) {
   link.href = `/models/${encodeURIComponent(model.id)}`;
   link.textContent = model.id;
   const state = document.createElement("span");
-  state.className = `state ${LOOKS[model.state] ?? ""}`;
-  state.textContent = model.state;
+  const [look, word] = STATES[model.state] ?? ["", model.state];
+  state.className = `state ${look}`;
+  state.textContent = word;
   const end = document.createElement("span");
   end.className = "end";
   end.textContent = [model.backend, model.memory ? bytes(model.memory) : ""].filter(Boolean).join(", ");
@@ -92,7 +106,7 @@ async function showModels() {
     const loaded = models.filter((model) => model.loaded || model.state !== "available");
     const shown = (loaded.length ? loaded : models).slice(0, 8);
     list.replaceChildren(...shown.map(modelLine));
-    if (!shown.length) list.replaceChildren(wordsLine("No model is here yet."));
+    if (!shown.length) list.replaceChildren(wordsLine(translate("No model is here yet.")));
   } catch (error) {
     list.replaceChildren(wordsLine(error.message));
   }

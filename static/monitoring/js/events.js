@@ -1,15 +1,22 @@
 // Events of models, plugins and alerts as sentences, newest first.
 import { bytes, timeOfDay } from "../../llamagpu/js/format.js";
+import { translate } from "../../llamagpu/js/words.js";
 
 const MOST = 100;
 
 const WORDS = {
-  model_loading: ({ model, stage }) => `${model} is loading${stage ? `: ${stage}` : ""}`,
-  model_ready: ({ model, memory }) => `${model} is ready${memory ? `, ${bytes(memory)}` : ""}`,
-  model_failed: ({ model, error }) => `${model} could not be loaded: ${error}`,
-  model_unloading: ({ model }) => `${model} is being unloaded`,
-  model_unloaded: ({ model }) => `${model} is unloaded`,
-  model_evicted: ({ model, made_room_for: other }) => `${model} made room for ${other}`,
+  model_loading: ({ model, stage }) => `${translate("{model} is loading", { model })}${stage ? `: ${stage}` : ""}`,
+  model_ready: ({ model, memory }) => `${translate("{model} is ready", { model })}${memory ? `, ${bytes(memory)}` : ""}`,
+  model_failed: ({ model, error }) => translate("{model} could not be loaded: {error}", { model, error }),
+  model_unloading: ({ model }) => translate("{model} is being unloaded", { model }),
+  model_unloaded: ({ model }) => translate("{model} is unloaded", { model }),
+  model_evicted: ({ model, made_room_for: other }) => translate("{model} made room for {other}", { model, other }),
+  plugin_loaded: ({ plugin }) => translate("{plugin} is loaded", { plugin }),
+  plugin_unloaded: ({ plugin }) => translate("{plugin} is unloaded", { plugin }),
+  plugin_fault: ({ plugin }) => translate("{plugin} has failed", { plugin }),
+  alert_firing: ({ rule, summary }) => `${translate("{rule} fires", { rule })}${summary ? `: ${summary}` : ""}`,
+  alert_resolved: ({ rule }) => translate("{rule} is over", { rule }),
+  alert_acknowledged: ({ rule }) => translate("{rule}: somebody sees to it", { rule }),
 };
 
 const plain = (type) => type.replaceAll("_", " ");

@@ -3,6 +3,7 @@ import { get } from "../../llamagpu/js/api.js";
 import { lineChart, show } from "../../llamagpu/js/charts.js";
 import { bytes, duration, percent, rounded } from "../../llamagpu/js/format.js";
 import { showError } from "../../llamagpu/js/toast.js";
+import { translate } from "../../llamagpu/js/words.js";
 import { showBenchmarks } from "./benchmarks.js";
 
 const now = document.getElementById("now");
@@ -41,7 +42,7 @@ function addChart(name) {
   const close = document.createElement("button");
   close.type = "button";
   close.className = "btn-close";
-  close.setAttribute("aria-label", `Remove the chart of ${title.textContent}`);
+  close.setAttribute("aria-label", translate("Remove the chart of {name}", { name: title.textContent }));
   head.append(title, close);
   const frame = document.createElement("div");
   frame.className = "chart";
@@ -78,7 +79,7 @@ function draw(name, columns, start, step) {
     ]));
   }
   const isEmpty = columns.every((column) => column.values.every((value) => value === null));
-  entry.empty.textContent = isEmpty ? "Nothing was measured in this time." : "";
+  entry.empty.textContent = isEmpty ? translate("Nothing was measured in this time.") : "";
 }
 
 async function refreshHistory() {

@@ -2,6 +2,7 @@
 import { get } from "../../llamagpu/js/api.js";
 import { lineChart, push, show } from "../../llamagpu/js/charts.js";
 import { duration, percent, rounded } from "../../llamagpu/js/format.js";
+import { translate } from "../../llamagpu/js/words.js";
 
 const spread = (name) => [
   { label: "p50", history: `${name}_p50`, live: (now) => now.inference?.[name].p50 },
@@ -13,22 +14,22 @@ const CHARTS = {
   machine: {
     format: percent, max: 100,
     lines: [
-      { label: "Processor", history: "cpu_usage", live: (now) => now.machine?.cpu_usage },
-      { label: "Memory", history: "memory_usage", live: (now) => now.machine?.memory_usage },
+      { label: translate("Processor"), history: "cpu_usage", live: (now) => now.machine?.cpu_usage },
+      { label: translate("Memory"), history: "memory_usage", live: (now) => now.machine?.memory_usage },
     ],
   },
   gpu: {
     format: percent, max: 100,
     lines: [
-      { label: "Computing", history: "gpu_usage", live: (now) => now.machine?.gpu_usage },
-      { label: "Memory", history: "gpu_memory", live: (now) => now.machine?.gpu_memory },
+      { label: translate("Computing"), history: "gpu_usage", live: (now) => now.machine?.gpu_usage },
+      { label: translate("Memory"), history: "gpu_memory", live: (now) => now.machine?.gpu_memory },
     ],
   },
   traffic: {
     format: rounded,
     lines: [
-      { label: "Requests/s", history: "requests_per_second", live: (now) => now.inference?.requests_per_second },
-      { label: "New tokens/s", history: "generation_tokens_per_second", live: (now) => now.inference?.tokens_per_second },
+      { label: translate("Requests/s"), history: "requests_per_second", live: (now) => now.inference?.requests_per_second },
+      { label: translate("New tokens/s"), history: "generation_tokens_per_second", live: (now) => now.inference?.tokens_per_second },
     ],
   },
   ttft: { format: duration, lines: spread("ttft") },
@@ -36,8 +37,8 @@ const CHARTS = {
   queue: {
     format: rounded,
     lines: [
-      { label: "Running", history: "running", live: (now) => now.inference?.running },
-      { label: "Waiting", history: "waiting", live: (now) => now.inference?.waiting },
+      { label: translate("Running"), history: "running", live: (now) => now.inference?.running },
+      { label: translate("Waiting"), history: "waiting", live: (now) => now.inference?.waiting },
     ],
   },
 };
@@ -95,6 +96,6 @@ export async function showHistory(range, signal) {
     ]);
     show(chart, rows);
     const isEmpty = columns.every((column) => column.every((value) => value === null));
-    explain(name, isEmpty ? "Nothing was measured in this time." : "");
+    explain(name, isEmpty ? translate("Nothing was measured in this time.") : "");
   }
 }

@@ -2,6 +2,7 @@
 import { duration } from "../../llamagpu/js/format.js";
 import { subscribe } from "../../llamagpu/js/live.js";
 import { showError, toast } from "../../llamagpu/js/toast.js";
+import { translate } from "../../llamagpu/js/words.js";
 import { ACTIONS, rollBack, setConfig, setRules, tryOut } from "./plugin_actions.js";
 import { build } from "./schema_form.js";
 
@@ -10,6 +11,7 @@ const plugin = page.dataset.plugin;
 const by = (id) => document.getElementById(id);
 const json = (id) => JSON.parse(by(id).textContent);
 const STATE_EVERY = 5000;
+const OUTCOMES = { answered: translate("answered"), refused: translate("refused"), failed: translate("failed") };
 
 async function refreshState() {
   const state = by("state");
@@ -38,7 +40,7 @@ function showTrial({ outcome, result, reason, duration: seconds }) {
   const box = by("try-result");
   const head = document.createElement("p");
   head.className = outcome === "answered" ? "text-good" : "text-bad";
-  head.textContent = `${outcome} in ${duration(seconds)}${reason ? `: ${reason}` : ""}`;
+  head.textContent = `${OUTCOMES[outcome] ?? outcome} (${duration(seconds)})${reason ? `: ${reason}` : ""}`;
   box.replaceChildren(head);
   if (!result) return;
   const body = document.createElement("pre");
@@ -67,14 +69,14 @@ document.addEventListener("click", async (event) => {
 by("rules-form")?.addEventListener("submit", (event) => {
   event.preventDefault();
   const rules = { policy: by("policy").value, models: names("for-models"), roles: names("for-roles") };
-  send(event.target, () => setRules(plugin, rules), "Saved.");
+  send(event.target, () => setRules(plugin, rules), translate("Saved."));
 });
 if (by("config-form")) {
   const form = build(json("settings-schema"), json("settings-values") ?? {});
   by("config-fields").append(...form.boxes);
   by("config-form").addEventListener("submit", async (event) => {
     event.preventDefault();
-    if (await send(event.target, async () => setConfig(plugin, form.read()), "The settings hold from the next request on.")) {
+    if (await send(event.target, async () => setConfig(plugin, form.read()), translate("The settings hold from the next request on."))) {
       await refreshState().catch(() => {});
     }
   });

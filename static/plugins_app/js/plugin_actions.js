@@ -1,14 +1,18 @@
 // What may be done to a plugin, by the API. Each asks before it does what cannot be taken back.
 import { patch, post, put, remove } from "../../llamagpu/js/api.js";
 import { confirm } from "../../llamagpu/js/dialog.js";
+import { translate } from "../../llamagpu/js/words.js";
 
 export const address = (plugin, verb = "") => `/api/plugins/${encodeURIComponent(plugin)}${verb && `/${verb}`}`;
 
 async function approve(plugin, sha256) {
   const said = await confirm({
-    title: `Approve “${plugin}”?`,
-    text: `Its files as they are now (SHA-256 ${sha256}) may run once somebody loads it. If they change, it waits again.`,
-    action: "Approve",
+    title: translate("Approve “{name}”?", { name: plugin }),
+    text: translate(
+      "Its files as they are now (SHA-256 {sha256}) may run once somebody loads it. If they change, it waits again.",
+      { sha256 },
+    ),
+    action: translate("Approve"),
     isDestructive: false,
   });
   if (said) await post(address(plugin, "approve"), { sha256 });
@@ -16,7 +20,11 @@ async function approve(plugin, sha256) {
 }
 
 async function destroy(plugin) {
-  const said = await confirm({ title: `Delete “${plugin}”?`, text: "Its files are removed.", action: "Delete" });
+  const said = await confirm({
+    title: translate("Delete “{name}”?", { name: plugin }),
+    text: translate("Its files are removed."),
+    action: translate("Delete"),
+  });
   if (said) await remove(address(plugin));
   return said;
 }

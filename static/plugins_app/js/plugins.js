@@ -1,6 +1,7 @@
 // The list of plugins: follows what happens, and lets those who may act and put them into order.
 import { subscribe } from "../../llamagpu/js/live.js";
 import { showError, toast } from "../../llamagpu/js/toast.js";
+import { translate } from "../../llamagpu/js/words.js";
 import { ACTIONS, scan, setOrder, upload } from "./plugin_actions.js";
 
 const root = document.getElementById("list");
@@ -25,7 +26,9 @@ async function refresh() {
 
 async function keepOrder(moved) {
   const order = items().map((item) => item.dataset.plugin);
-  announcement.textContent = `${moved} is number ${order.indexOf(moved) + 1} of ${order.length}.`;
+  announcement.textContent = translate("{name} is number {place} of {number}.", {
+    name: moved, place: order.indexOf(moved) + 1, number: order.length,
+  });
   try {
     await setOrder(order);
   } catch (error) {
@@ -92,7 +95,7 @@ root.addEventListener("click", async (event) => {
 document.getElementById("scan")?.addEventListener("click", async () => {
   try {
     await scan();
-    toast("The folders were read.", "good");
+    toast(translate("The folders were read."), "good");
     await refresh();
   } catch (error) {
     showError(error);
@@ -108,7 +111,7 @@ document.getElementById("upload-form")?.addEventListener("submit", async (event)
     await upload(new FormData(event.target));
     dialog.close();
     event.target.reset();
-    toast("Uploaded. It waits for your approval.", "good");
+    toast(translate("Uploaded. It waits for your approval."), "good");
     await refresh();
   } catch (error) {
     problem.textContent = error.message;

@@ -1,5 +1,6 @@
 // A form made from a JSON Schema: texts, numbers, switches, choices, lists, objects within objects. What it
 // has no field for is written as JSON.
+import { translate } from "../../llamagpu/js/words.js";
 
 const element = (tag, className, text = "") => {
   const node = document.createElement(tag);
@@ -65,7 +66,7 @@ function text(schema, name, value) {
   if (isLong) field.rows = 4;
   else field.type = schema.writeOnly ? "password" : "text";
   if (schema.writeOnly) {
-    field.placeholder = "kept as it is";
+    field.placeholder = translate("kept as it is");
     field.autocomplete = "off";
   }
   field.value = value ?? "";
@@ -77,7 +78,7 @@ function lines(schema, name, value) {
   const field = element("textarea", "form-control");
   field.rows = Math.min(8, Math.max(2, (value ?? []).length + 1));
   field.value = (value ?? []).join("\n");
-  const box = labelled({ ...schema, description: `${schema.description ?? ""} One a line.`.trim() }, name, field);
+  const box = labelled({ ...schema, description: `${schema.description ?? ""} ${translate("One a line.")}`.trim() }, name, field);
   const isNumeric = ["number", "integer"].includes(schema.items?.type);
   const read = () => field.value.split("\n").filter((line) => line !== "").map((line) => (isNumeric ? Number(line) : line));
   return { box, read };
@@ -112,10 +113,10 @@ function json(schema, name, value) {
     try {
       return JSON.parse(field.value);
     } catch (error) {
-      throw new Error(`${name}: no JSON: ${error.message}`);
+      throw new Error(`${name}: ${translate("No JSON: {problem}", { problem: error.message })}`);
     }
   };
-  return { box: labelled({ ...schema, description: `${schema.description ?? ""} As JSON.`.trim() }, name, field), read };
+  return { box: labelled({ ...schema, description: `${schema.description ?? ""} ${translate("As JSON.")}`.trim() }, name, field), read };
 }
 
 function nested(schema, name, value) {

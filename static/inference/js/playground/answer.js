@@ -1,6 +1,7 @@
 // One answer on the page: its text as it comes, its figures, what ended it.
 import { get } from "../../../llamagpu/js/api.js";
 import { count, duration, rounded } from "../../../llamagpu/js/format.js";
+import { translate } from "../../../llamagpu/js/words.js";
 import { render } from "./markdown.js";
 
 const element = (tag, className, text = "") => {
@@ -10,14 +11,14 @@ const element = (tag, className, text = "") => {
   return node;
 };
 
-const REASONS = { stop: "complete", length: "cut at the most new tokens" };
+const REASONS = { stop: translate("complete"), length: translate("cut at the most new tokens") };
 
 export class Answer {
   constructor(model) {
     this.text = "";
     this.root = element("article", "answer answer-running");
     this.root.setAttribute("aria-busy", "true");
-    this.root.setAttribute("aria-label", `Answer of ${model}`);
+    this.root.setAttribute("aria-label", translate("Answer of {model}", { model }));
     this.head = element("div", "answer-head");
     this.head.append(element("strong", "", model));
     this.body = element("div", "answer-body");
@@ -57,9 +58,9 @@ export class Answer {
   showSpeed(numTokens, finalWords = []) {
     const facts = [...finalWords];
     if (this.firstAt !== null) {
-      facts.push(`first token after ${duration((this.firstAt - this.began) / 1000)}`);
+      facts.push(translate("first token after {time}", { time: duration((this.firstAt - this.began) / 1000) }));
       const seconds = ((this.endedAt ?? performance.now()) - this.firstAt) / 1000;
-      if (numTokens > 1 && seconds > 0) facts.push(`${rounded((numTokens - 1) / seconds)} tokens/s`);
+      if (numTokens > 1 && seconds > 0) facts.push(translate("{rate} tokens/s", { rate: rounded((numTokens - 1) / seconds) }));
     }
     this.foot.replaceChildren(...facts.map((fact) => element("span", "", fact)));
   }
@@ -69,8 +70,10 @@ export class Answer {
     this.text = data.final_text;
     this.draw();
     const { prompt_tokens: prompt, completion_tokens: tokens, cached_tokens: cached } = data.usage;
+    let words = translate("{prompt} + {answer} tokens", { prompt: count(prompt), answer: count(tokens) });
+    if (cached) words += `, ${translate("{number} from the cache", { number: count(cached) })}`;
     this.showSpeed(tokens, [
-      `${count(prompt)} + ${count(tokens)} tokens${cached ? `, ${count(cached)} from the cache` : ""}`,
+      words,
       REASONS[data.finish_reason] ?? data.finish_reason,
     ]);
   }
@@ -79,7 +82,7 @@ export class Answer {
   async showPlugins(jobId) {
     const { job } = await get(`/api/jobs/${jobId}`);
     const names = job.plugins ?? [];
-    if (names.length) this.foot.append(element("span", "", `plugins: ${names.join(", ")}`));
+    if (names.length) this.foot.append(element("span", "", translate("plugins: {names}", { names: names.join(", ") })));
   }
 
   fail(message) {
@@ -92,7 +95,7 @@ export class Answer {
 
   stopped() {
     this.end();
-    this.showSpeed(this.numPieces, ["stopped"]);
+    this.showSpeed(this.numPieces, [translate("stopped")]);
   }
 
   // One that was read from the history.

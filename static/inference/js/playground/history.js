@@ -3,6 +3,7 @@ import { get, post, put, remove } from "../../../llamagpu/js/api.js";
 import { confirm } from "../../../llamagpu/js/dialog.js";
 import { ago } from "../../../llamagpu/js/format.js";
 import { showError } from "../../../llamagpu/js/toast.js";
+import { translate } from "../../../llamagpu/js/words.js";
 
 const list = document.getElementById("conversations");
 const more = document.getElementById("more-conversations");
@@ -61,13 +62,18 @@ function entry(row, onOpen) {
   const forget = document.createElement("button");
   forget.type = "button";
   forget.className = "btn btn-sm btn-outline-danger";
-  forget.setAttribute("aria-label", `Delete “${row.title}”`);
+  forget.setAttribute("aria-label", translate("Delete “{name}”", { name: row.title }));
   const icon = document.createElement("i");
   icon.className = "bi bi-trash";
   icon.setAttribute("aria-hidden", "true");
   forget.append(icon);
   forget.addEventListener("click", async () => {
-    if (!(await confirm({ title: `Delete “${row.title}”?`, text: "It cannot be undone.", action: "Delete" }))) return;
+    const said = await confirm({
+      title: translate("Delete “{name}”?", { name: row.title }),
+      text: translate("It cannot be undone."),
+      action: translate("Delete"),
+    });
+    if (!said) return;
     await remove(`/api/conversations/${row.id}`).then(() => item.remove(), showError);
     showEmptiness();
   });
@@ -98,7 +104,9 @@ export function connect(onOpen) {
   more.addEventListener("click", () => showPage(nextPage, onOpen).catch(showError));
   forgetAll.addEventListener("click", async () => {
     const said = await confirm({
-      title: "Delete all your conversations?", text: "It cannot be undone.", action: "Delete all",
+      title: translate("Delete all your conversations?"),
+      text: translate("It cannot be undone."),
+      action: translate("Delete all"),
     });
     if (!said) return;
     await remove("/api/conversations").then(() => list.replaceChildren(), showError);

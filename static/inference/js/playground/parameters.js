@@ -1,4 +1,6 @@
 // The form of parameters: what of it is sent, and its state as JSON.
+import { translate } from "../../../llamagpu/js/words.js";
+
 const form = document.getElementById("parameters");
 const system = document.getElementById("system");
 const stops = document.getElementById("stop-strings");
@@ -57,7 +59,7 @@ export function read() {
     const wanted = responseFormat();
     if (wanted) values.response_format = wanted;
   } catch (error) {
-    problem.textContent = `No JSON: ${error.message}`;
+    problem.textContent = translate("No JSON: {problem}", { problem: error.message });
     formatText.classList.add("is-invalid");
     isRight = false;
   }

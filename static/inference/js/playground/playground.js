@@ -1,6 +1,7 @@
 // The playground: what is asked goes to one model or two, what comes back is shown as it comes.
 import { remove } from "../../../llamagpu/js/api.js";
 import { showError, toast } from "../../../llamagpu/js/toast.js";
+import { translate } from "../../../llamagpu/js/words.js";
 import { generate, resume } from "../event_stream.js";
 import { Answer } from "./answer.js";
 import * as history from "./history.js";
@@ -73,7 +74,7 @@ async function read(events, answer, turn) {
 async function ask(text) {
   const bodies = models().map((model) => requestBody(model, text));
   if (bodies.includes(null)) {
-    toast("A parameter is out of its range: see Parameters.", "bad");
+    toast(translate("A parameter is out of its range: see Parameters."), "bad");
     return;
   }
   prompt.value = "";
@@ -100,7 +101,7 @@ async function ask(text) {
     }),
   );
   if (running === controller) setRunning(null);
-  by("announcement").textContent = "The answer is complete.";
+  by("announcement").textContent = translate("The answer is complete.");
   if (!isChat()) conversation.messages = [];
   save();
 }
@@ -157,7 +158,7 @@ function showSaved(saved) {
 function showSnippet() {
   const body = requestBody(by("model").value, prompt.value.trim() || (conversation.messages.length ? "" : "Hello!"));
   if (body === null) {
-    toast("A parameter is out of its range: see Parameters.", "bad");
+    toast(translate("A parameter is out of its range: see Parameters."), "bad");
     return;
   }
   const language = document.querySelector("input[name=language]:checked").value;

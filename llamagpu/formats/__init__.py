@@ -1,1 +1,0 @@
-"""How figures are written in each language of the pages."""
