@@ -15,7 +15,7 @@ from accounts.models import User
 from llamagpu.http.forms import PortalForm
 
 
-def _password(label: str, autocomplete: str, help_text: str = "") -> forms.CharField:
+def _password(label: Any, autocomplete: str, help_text: str = "") -> forms.CharField:
     return forms.CharField(
         label=label,
         max_length=4096,

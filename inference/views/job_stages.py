@@ -65,15 +65,20 @@ def _facts(details: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     for name, value in details.items():
         if value is None or value == [] or value == {}:
             continue
-        if isinstance(value, dict):
-            value = ", ".join(f"{part}: {what}" for part, what in value.items())
-        elif isinstance(value, list):
-            value = ", ".join(_item(item) for item in value)
-        elif isinstance(value, bool):
-            value = gettext("yes") if value else gettext("no")
-        elif isinstance(value, float):
-            value = round(value, 4)
-        yield name.replace("_", " "), value
+        yield name.replace("_", " "), in_words(value)
+
+
+def in_words(value: Any) -> Any:
+    """A value as people read it: no brackets, no more digits than count."""
+    if isinstance(value, dict):
+        return ", ".join(f"{part}: {what}" for part, what in value.items())
+    if isinstance(value, list):
+        return ", ".join(_item(item) for item in value)
+    if isinstance(value, bool):
+        return gettext("yes") if value else gettext("no")
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else round(value, 4)
+    return value
 
 
 def _item(item: Any) -> str:

@@ -20,7 +20,7 @@ from inference.models import InferenceJob, Model
 from inference.querysets import sees_all_jobs
 from inference.services.job_requests import cancel_on_request
 from inference.states import LIVE_JOB_STATES, JobState
-from inference.views.job_stages import stages_of
+from inference.views.job_stages import in_words, stages_of
 from llamagpu.http.errors import AppError
 from llamagpu.http.pages import PageView
 from llamagpu.http.pagination import CursorPages
@@ -28,6 +28,8 @@ from llamagpu.http.permissions import INFER, READ_JOBS
 
 _ORDER = ("-created_at", "-id")
 _FILTERS = ("state", "model", "user", "request_id", "since", "until", "batch")
+# What else is kept of the parameters, for the API alone.
+_UNTOLD = ("given",)
 _MORE = ("request_id", "since", "until", "batch")
 
 
@@ -75,9 +77,15 @@ class JobPage(PageView):
         job = _find(request, job_id)
         is_owner = job.owner_id == request.user.pk
         user: Any = request.user
+        facts = describe_whole_job(job, with_content=is_owner)
         context = {
             "job": job,
-            "facts": describe_whole_job(job, with_content=is_owner),
+            "facts": facts,
+            "parameters": [
+                (name, in_words(value))
+                for name, value in facts["params"].items()
+                if value is not None and name not in _UNTOLD
+            ],
             "stages": stages_of(job),
             "is_owner": is_owner,
             "is_live": job.state in LIVE_JOB_STATES,

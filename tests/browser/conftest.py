@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from playwright.sync_api import Browser, expect, sync_playwright
 
 from tests.browser import portal
 from tests.browser.chromium import ARGUMENTS, ChromiumMissingError, provide_chromium
-from tests.browser.portal import HOSTILE, People
+from tests.browser.pages import SIGNED_IN
+from tests.browser.portal import HOSTILE, SHARED_HOSTILE, People
 from tests.browser.visitor import Visitor
 from tests.conftest import MODEL
 from tests.e2e.conftest import Stack
@@ -105,8 +107,16 @@ def finished_job(stack: Stack) -> str:
 
 @pytest.fixture(scope="session")
 def hostile_rows(stack: Stack, people: People) -> Iterator[str]:
-    """The names of a key, of a role and of a conversation with markup in them; the latter's id."""
-    portal.call(stack, "POST", "keys", {"name": HOSTILE})
+    """Names with markup in them: everybody's key, a role, a rule, a silence, a conversation, whose id
+    this is.
+    """
+    for caller in SIGNED_IN:
+        people.call(caller, "keys", {"name": HOSTILE})
+    rule = {"name": SHARED_HOSTILE, "metric": "workers", "comparison": ">", "threshold": 1e6}
+    rule_id = portal.call(stack, "POST", "alerts/rules", rule)["rule"]["id"]
+    ends_at = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+    silence = {"rule": rule_id, "comment": SHARED_HOSTILE, "ends_at": ends_at}
+    portal.call(stack, "POST", "alerts/silences", silence)
     portal.call(stack, "POST", "roles", {"slug": "odd", "name": HOSTILE, "rights": {}})
     turns = [{"role": "user", "content": HOSTILE}, {"role": "assistant", "content": HOSTILE}]
     conversation = portal.call(
@@ -117,3 +127,4 @@ def hostile_rows(stack: Stack, people: People) -> Iterator[str]:
     )
     yield str(conversation["conversation"]["id"])
     portal.call(stack, "DELETE", "roles/odd")
+    portal.call(stack, "DELETE", f"alerts/rules/{rule_id}")

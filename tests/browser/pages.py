@@ -75,6 +75,16 @@ DETAILS = (
     Page("/alerts?tab=silences", "Alerts"),
     Page("/alerts?tab=channels", "Alerts", (ADMIN,)),
 )
+# Lists in which a name with markup stands, for whom they open.
+WITH_MARKUP = (
+    Page("/keys", "API keys"),
+    Page("/alerts?tab=rules", "Alerts"),
+    Page("/alerts?tab=silences", "Alerts"),
+    Page("/users", "Users", STAFF),
+    Page("/roles", "Roles", STAFF),
+    Page("/limits", "Limits", STAFF),
+    Page("/audit", "Audit log", STAFF),
+)
 WIDTHS = (390, 768, 1280, 1920)
 THEMES = ("light", "dark")
 

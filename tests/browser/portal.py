@@ -18,6 +18,8 @@ from tests.environment import MODEL_ROOT
 ADMIN_PASSWORD = "correct-horse-battery-1"
 # Whatever takes a text is given this one; no page may make an element of it.
 HOSTILE = '<img src=x onerror="document.title=1">'
+# The same for rows that everybody sees.
+SHARED_HOSTILE = "<img src=x alt=shared>"
 HOSTILE_ELEMENT = "img[src='x']"
 
 
@@ -75,6 +77,15 @@ class People:
             name = self.name_of(caller) if caller in SIGNED_IN else caller
             self._states[caller] = sign_in(self.stack, self.browser, name)
         return self.browser.new_context(storage_state=self._states[caller], **options)
+
+    def call(self, caller: str, path: str, body: Any) -> None:
+        """A POST of the API as somebody else, with the session of their browser."""
+        context = self.context(caller)
+        token = next(cookie for cookie in context.cookies() if "csrftoken" in cookie["name"])
+        headers = {"X-CSRFToken": token["value"], "Referer": self.stack.url}
+        answer = context.request.post(f"{self.stack.url}/api/{path}", data=body, headers=headers)
+        assert answer.ok, answer.text()
+        context.close()
 
 
 def sign_in(stack: Stack, browser: Browser, username: str, password: str = ADMIN_PASSWORD) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -21,10 +22,11 @@ from tests.browser.pages import (
     THEMES,
     USER,
     WIDTHS,
+    WITH_MARKUP,
     Page,
     pages_for,
 )
-from tests.browser.portal import HOSTILE_ELEMENT, People
+from tests.browser.portal import HOSTILE, HOSTILE_ELEMENT, SHARED_HOSTILE, People
 from tests.browser.visitor import Visitor
 
 Visit = Callable[..., Visitor]
@@ -87,10 +89,23 @@ def test_a_page(caller: str, page: Page, visit: Visit) -> None:
         check_barriers(visitor)
 
 
+@pytest.mark.parametrize("caller", SIGNED_IN)
+@pytest.mark.usefixtures("hostile_rows")
+def test_markup_in_a_list_is_words(caller: str, visit: Visit) -> None:
+    visitor = visit(caller)
+    for page in WITH_MARKUP:
+        if caller in page.opens_for:
+            assert visitor.open(page.path) == 200, page.path
+            words = visitor.page.locator("main").text_content() or ""
+            assert HOSTILE in words or SHARED_HOSTILE in words, page.path
+            assert visitor.page.locator(HOSTILE_ELEMENT).count() == 0, page.path
+
+
 @pytest.mark.parametrize("page", DETAILS, ids=lambda page: page.path)
 def test_a_page_of_one_thing(page: Page, visit: Visit, finished_job: str) -> None:
     visitor = visit(ADMIN, page.path.format(job=finished_job))
     assert visitor.page.title().removesuffix(" · LLaMA GPU") == page.title
+    assert visitor.page.locator(HOSTILE_ELEMENT).count() == 0
     wide = {width: found for width in WIDTHS if (found := visitor.overflowing(width))}
     assert not wide, wide
     assert visitor.focus_problems() == []
@@ -113,7 +128,12 @@ def test_the_language_is_chosen_in_the_account_menu(visit: Visit) -> None:
     page.locator(".account-toggle").click()
     page.get_by_role("button", name="Deutsch").click()
     expect(page.get_by_role("heading", name="API-Schlüssel", level=1)).to_be_visible()
-    expect(page.get_by_role("link", name="Übersicht")).to_be_visible()
+    page.get_by_role("link", name="Übersicht").click()
+    # What scripts say, with their numbers.
+    expect(page.locator("[data-figure=memory_used]")).to_have_text(
+        re.compile(r"^\d+,?\d* GiB von ")
+    )
+    expect(page.locator("[data-figure=cpu_usage]")).to_contain_text("%")
     wide = {width: found for width in WIDTHS if (found := visitor.overflowing(width))}
     assert not wide, wide
     check_barriers(visitor)

@@ -26,6 +26,7 @@ from llamagpu.templatetags.portal import limit_label
 from monitoring.alerts.words import AlertState, ChannelKind, DeliveryState, Occasion, Severity
 from monitoring.audit_actions import Outcome
 from monitoring.configuration_listing import FIXED_AT_START, FIXED_GROUP
+from monitoring.models import AlertRule
 from plugins_app.base import PluginCategory
 from plugins_app.breaker import BreakerState
 from plugins_app.spec import Tier
@@ -69,6 +70,10 @@ DATA = {
     "weights", "cache", "kernels", "reference", "write", "pack", "self-test",
     "asking the upstream", "usable", "expired", "revoked", "user", "role", "key", "model",
     "configuration", "assistant", "system",
+    # What a job's timeline tells.
+    "is streamed", "priority", "deadline at", "time limit", "reserved tokens", "limits", "number",
+    "worker", "cause", "prompt tokens", "cached tokens", "ttft", "completion tokens",
+    "tokens per second", "state", "error", "policy", "is removed",
     "no monitor evaluates the rules", "the database does not answer: nothing is evaluated",
 }  # fmt: skip
 _PLACE = re.compile(r"%\(\w+\)s|\{\w+\}|</?[a-z]+")
@@ -88,6 +93,8 @@ def words_of_lists() -> Iterator[str]:
     yield from (word for field in SETTING_FIELDS for word in (field.group, field.description))
     yield from (field.description for field in FIXED_AT_START.values())
     yield FIXED_GROUP
+    rules = AlertRule.objects.filter(is_builtin=True)
+    yield from (word for rule in rules for word in (rule.name, rule.summary))
 
 
 def marked() -> set[marked_words.Word]:
@@ -122,6 +129,7 @@ def catalog(name: str) -> dict[Any, Any]:
         return {_plain(message.id): _plain(message.string) for message in read(words) if message.id}
 
 
+@pytest.mark.django_db
 def test_every_word_that_is_marked_has_its_german() -> None:
     known = {word for word, german in catalog("django.po").items() if all(german)}
     assert sorted(map(str, marked() - known)) == []
@@ -159,6 +167,7 @@ def test_a_word_that_is_not_marked_is_found(
     assert len(list(find())) == 1
 
 
+@pytest.mark.django_db
 def test_nothing_is_translated_that_nobody_says() -> None:
     assert sorted(map(str, set(catalog("django.po")) - marked() - DATA)) == []
 

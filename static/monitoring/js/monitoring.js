@@ -12,6 +12,16 @@ const NOW_EVERY = 5000;
 const HISTORY_EVERY = 60000;
 const FORMATS = { percent, bytes, seconds: duration, "bytes/s": (value) => `${bytes(value)}/s` };
 
+// The charts that are there at first; others are called as the API calls their series.
+const TITLES = {
+  cpu_usage: translate("Processor"),
+  memory_usage: translate("Memory"),
+  generation_tokens_per_second: translate("New tokens/s"),
+  latency_p95: translate("Whole requests, p95"),
+  kv_cache_usage: translate("Key-value cache"),
+  engine_rss: translate("Memory of the engines"),
+};
+
 const charts = new Map();
 let range = "1h";
 let timer = null;
@@ -38,7 +48,7 @@ function addChart(name) {
   head.className = "d-flex justify-content-between";
   const title = document.createElement("h3");
   title.className = "panel-title";
-  title.textContent = name.replaceAll("_", " ");
+  title.textContent = TITLES[name] ?? name.replaceAll("_", " ");
   const close = document.createElement("button");
   close.type = "button";
   close.className = "btn-close";

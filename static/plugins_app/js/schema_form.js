@@ -11,6 +11,11 @@ const element = (tag, className, text = "") => {
 
 let count = 0;
 
+const withHint = (schema, hint) => ({
+  ...schema,
+  description: schema.description ? `${schema.description.replace(/\.?$/, ".")} ${hint}` : hint,
+});
+
 function labelled(schema, name, field) {
   const box = element("div", "mb-3");
   field.id = `setting-${(count += 1)}`;
@@ -78,7 +83,7 @@ function lines(schema, name, value) {
   const field = element("textarea", "form-control");
   field.rows = Math.min(8, Math.max(2, (value ?? []).length + 1));
   field.value = (value ?? []).join("\n");
-  const box = labelled({ ...schema, description: `${schema.description ?? ""} ${translate("One a line.")}`.trim() }, name, field);
+  const box = labelled(withHint(schema, translate("One a line.")), name, field);
   const isNumeric = ["number", "integer"].includes(schema.items?.type);
   const read = () => field.value.split("\n").filter((line) => line !== "").map((line) => (isNumeric ? Number(line) : line));
   return { box, read };
@@ -116,7 +121,7 @@ function json(schema, name, value) {
       throw new Error(`${name}: ${translate("No JSON: {problem}", { problem: error.message })}`);
     }
   };
-  return { box: labelled({ ...schema, description: `${schema.description ?? ""} ${translate("As JSON.")}`.trim() }, name, field), read };
+  return { box: labelled(withHint(schema, translate("As JSON.")), name, field), read };
 }
 
 function nested(schema, name, value) {
