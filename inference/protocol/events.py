@@ -32,6 +32,15 @@ class TokenEvent:
         """Whether it only counts tokens, whose text a plugin holds back."""
         return not self.text and not self.logprobs
 
+    def joined_by(self, after: TokenEvent) -> TokenEvent:
+        """Both as one piece of their answer."""
+        return TokenEvent(
+            text=self.text + after.text,
+            position=after.position,
+            logprobs=self.logprobs + after.logprobs,
+            index=after.index,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class RestartEvent:

@@ -13,7 +13,8 @@ class GenerationJob:
     """One inference as it travels from web to worker. The job row is the truth, this is its copy.
 
     `reader_grace` is for how many seconds it goes on without a reader; None: it needs none. `role` is
-    the slug of its owner's role when the message was sent.
+    the slug of its owner's role when the message was sent. `is_streamed` says that its tokens are read
+    as they come.
     """
 
     job_id: str
@@ -28,5 +29,6 @@ class GenerationJob:
     priority: int = 0
     reader_grace: float | None = None
     role: str = ""
+    is_streamed: bool = True
     # Of W3C: what the job's spans belong to; empty where nobody traces.
     traceparent: str = ""

@@ -40,6 +40,7 @@ def message_for(row: InferenceJob, role: str = "") -> GenerationJob:
         priority=row.priority,
         reader_grace=row.reader_grace,
         role=role,
+        is_streamed=row.is_streamed,
     )
 
 

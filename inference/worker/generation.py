@@ -296,7 +296,7 @@ class JobRunner:
         if run.stopped is not None:
             return
         try:
-            self._publish(run, run.stages.pass_on(delta))
+            self._publish(run, *run.gathering.add(run.stages.pass_on(delta)))
         except PluginStopError as stop:
             run.stop(stop)
 
@@ -312,8 +312,7 @@ class JobRunner:
         except PluginStopError as stop:
             self._fail(run, stop.code, str(stop))
             return
-        for token in answer.tokens:
-            self._publish(run, token)
+        self._publish(run, *run.gathering.take(), *answer.tokens)
         timings = replace(
             event.timings,
             queue_time=event.timings.queue_time + waited,
@@ -355,7 +354,7 @@ class JobRunner:
             return
 
         def tell() -> None:
-            self._publish(run, event)
+            self._publish(run, *run.gathering.take(), event)
             self._leases.release(run.job.job_id)
             if run.stages.has_observers:
                 self._observers.tell(run.stages.observation(event, settlement.course or run.course))
@@ -363,10 +362,11 @@ class JobRunner:
         settlement = settlement_of(run.job.job_id, run.job.attempt, event, run.course)
         self._recorder.ended(Ending(settlement, tell))
 
-    def _publish(self, run: JobRun, event: StreamEvent) -> None:
+    def _publish(self, run: JobRun, *events: StreamEvent) -> None:
         job = run.job
-        lifetime = int(max(0.0, job.deadline_unix - time.time())) + _STREAM_SLACK
-        self._publisher.publish(Entry(job.job_id, job.attempt, event, lifetime))
+        for event in events:
+            lifetime = int(max(0.0, job.deadline_unix - time.time())) + _STREAM_SLACK
+            self._publisher.publish(Entry(job.job_id, job.attempt, event, lifetime))
 
     # -------------------------------------------------------------- word from other threads
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from inference.protocol import Delta, GenerationJob, Started, Usage
 from inference.services.cancellation import CANCELLED
 from inference.services.settlement import Course
+from inference.worker.gathering import Gathering
 from inference.worker.job_meter import JobMeter
 from inference.worker.job_trace import JobTrace
 from inference.worker.plugin_stages import PluginStages
@@ -26,6 +27,7 @@ class JobRun:
 
     job: GenerationJob
     stages: PluginStages
+    gathering: Gathering = field(init=False)
     meter: JobMeter = field(init=False)
     trace: JobTrace = field(init=False)
     usage: Usage = field(default_factory=Usage)
@@ -38,6 +40,7 @@ class JobRun:
     stopped: PluginStopError | None = None
 
     def __post_init__(self) -> None:
+        self.gathering = Gathering(self.job)
         self.meter = JobMeter(self.job)
         self.trace = JobTrace(self.job)
 
@@ -48,6 +51,7 @@ class JobRun:
 
     def begin_attempt(self) -> None:
         self.usage, self.num_tokens = Usage(), {}
+        self.gathering = Gathering(self.job)
         self.meter.begin_attempt()
         self.trace.begin_attempt()
         self.course = Course(load_time=self.course.load_time)

@@ -127,12 +127,7 @@ def merge_tokens(entries: list[Entry]) -> list[Entry]:
             and isinstance(previous.event, TokenEvent)
             and previous.attempt == entry.attempt
         ):
-            joined = TokenEvent(
-                text=previous.event.text + entry.event.text,
-                position=entry.event.position,
-                logprobs=previous.event.logprobs + entry.event.logprobs,
-                index=entry.event.index,
-            )
+            joined = previous.event.joined_by(entry.event)
             merged[at] = Entry(entry.job_id, entry.attempt, joined, entry.lifetime)
             continue
         last[answer] = len(merged)

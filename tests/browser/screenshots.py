@@ -110,7 +110,9 @@ def take(page: BrowserPage, name: str) -> None:
 
 def save(picture: bytes, path: Path) -> None:
     """With few colours: a page has no more, and the file is a third of the size."""
-    reduced = Image.open(io.BytesIO(picture)).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+    reduced = (
+        Image.open(io.BytesIO(picture)).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+    )
     reduced.save(path, optimize=True)
 
 
