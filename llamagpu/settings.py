@@ -69,7 +69,7 @@ MIDDLEWARE = [
     "llamagpu.http.security_headers.security_headers_middleware",
     "llamagpu.http.inline_middleware.InlineSecurityMiddleware",
     "corsheaders.middleware.CorsMiddleware",
-    "servestatic.middleware.ServeStaticMiddleware",
+    "llamagpu.http.static_files.HeldStaticMiddleware",
     "llamagpu.http.inline_middleware.InlineCSPMiddleware",
     "llamagpu.http.language.language_middleware",
     "llamagpu.http.inline_middleware.KeylessSessionMiddleware",
