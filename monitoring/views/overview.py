@@ -44,7 +44,18 @@ def home(request: HttpRequest) -> HttpResponse:
     if request.GET.get("part") == "health":
         return render(request, "monitoring/overview_health.html", context)
     if allows(READ_MONITORING, request.user, None):
-        may_infer = allows(INFER, request.user, None)
-        shown = context | {"ranges": RANGES, "charts": CHARTS, "may_infer": may_infer}
+        shown = context | {
+            "ranges": RANGES,
+            "charts": CHARTS,
+            "first_steps": _first_steps(request),
+        }
         return render(request, "monitoring/overview.html", shown)
     return render(request, "monitoring/home.html", context)
+
+
+def _first_steps(request: HttpRequest) -> str:
+    """The cookie that keeps the guide away from now on; nothing where it has no place."""
+    # Known before the page is drawn, so that nothing moves when it appears or stays away.
+    cookie = f"llamagpu-first-steps-{request.user.pk}"
+    is_wanted = allows(INFER, request.user, None) and cookie not in request.COOKIES
+    return cookie if is_wanted else ""

@@ -1,17 +1,18 @@
-// The guide of the first days: which steps are done is seen, not asked. Who dismisses it keeps it away.
+// The guide of the first days: which steps are done is seen, not asked. Who dismisses it, or has done
+// everything, keeps it away: the server, which draws it, is told by a cookie.
 import { get } from "../../llamagpu/js/api.js";
 
 const panel = document.getElementById("first-steps");
-const KEPT = `llamagpu-first-steps-${document.body.dataset.user}`;
 const EVERY = 4000;
+const YEAR = 31536000;
 
-const isDismissed = () => {
-  try {
-    return localStorage.getItem(KEPT) === "dismissed";
-  } catch {
-    return false;
-  }
-};
+let isDismissed = false;
+let isNew = true;
+
+function keepAway() {
+  const secure = location.protocol === "https:" ? "; Secure" : "";
+  document.cookie = `${panel.dataset.kept}=done; Path=/; Max-Age=${YEAR}; SameSite=Lax${secure}`;
+}
 
 function mark(step, isDone) {
   const item = panel.querySelector(`[data-step=${step}]`);
@@ -20,35 +21,37 @@ function mark(step, isDone) {
 }
 
 async function look() {
-  if (panel.dataset.dismissed) return;
-  try {
-    const [jobs, keys] = await Promise.all([get("/api/jobs?limit=50"), get("/api/keys")]);
-    const isByKey = jobs.results.some((job) => job.key);
-    const steps = {
-      playground: jobs.results.some((job) => !job.key && job.is_streamed),
-      key: keys.results.length > 0,
-      curl: isByKey,
-    };
-    for (const [step, isDone] of Object.entries(steps)) mark(step, isDone);
-    panel.hidden = Object.values(steps).every(Boolean) && panel.hidden;
-    if (Object.values(steps).every(Boolean)) return;
-  } catch {
-    // No right to ask, or away: the guide waits.
-    return;
+  if (isDismissed) return;
+  // A page that nobody looks at asks nothing.
+  if (!document.hidden) {
+    try {
+      const [jobs, keys] = await Promise.all([get("/api/jobs?limit=50"), get("/api/keys")]);
+      const steps = {
+        playground: jobs.results.some((job) => !job.key && job.is_streamed),
+        key: keys.results.length > 0,
+        curl: jobs.results.some((job) => job.key),
+      };
+      for (const [step, isDone] of Object.entries(steps)) mark(step, isDone);
+      if (Object.values(steps).every(Boolean)) {
+        keepAway();
+        panel.hidden = isNew;
+        return;
+      }
+      isNew = false;
+    } catch {
+      // No right to ask, or away: the guide waits.
+      return;
+    }
   }
   setTimeout(look, EVERY);
 }
 
 export function begin() {
-  if (!panel || isDismissed()) return;
+  if (!panel) return;
   document.getElementById("dismiss-steps").addEventListener("click", () => {
+    isDismissed = true;
     panel.hidden = true;
-    panel.dataset.dismissed = "true";
-    try {
-      localStorage.setItem(KEPT, "dismissed");
-    } catch {
-      // The browser keeps nothing for us: it comes again with the next page.
-    }
+    keepAway();
   });
   look();
 }
