@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 from playwright.sync_api import Browser, BrowserContext
 
+from inference.benchmark.portal.page_visits import fill_sign_in
 from tests.browser.pages import ADMIN, SIGNED_IN, STRANGER
 from tests.e2e.conftest import Stack
 from tests.environment import MODEL_ROOT
@@ -91,12 +92,7 @@ class People:
 def sign_in(stack: Stack, browser: Browser, username: str, password: str = ADMIN_PASSWORD) -> Any:
     """By the page, as people do; what the browser keeps of it."""
     context = browser.new_context()
-    page = context.new_page()
-    page.goto(f"{stack.url}/login/")
-    page.get_by_label("User name").fill(username)
-    page.get_by_label("Password").fill(password)
-    page.get_by_role("main").get_by_role("button", name="Sign in").click()
-    page.wait_for_url(f"{stack.url}/")
+    fill_sign_in(context.new_page(), stack.url, username, password)
     state = context.storage_state()
     context.close()
     return state

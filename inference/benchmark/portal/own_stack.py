@@ -75,7 +75,7 @@ def own_stack(
         if cache_dir is not None:
             cache_dir.mkdir(parents=True, exist_ok=True)
             (folder / "cache").symlink_to(cache_dir)
-        port = _free_port()
+        port = free_port()
         environment = {
             **os.environ,
             **_NO_LIMIT,
@@ -100,7 +100,7 @@ def own_stack(
         worker = _start(stack, "worker", [*celery, *options, *quiet], folder, environment)
         parts = [part.format(port=port) for part in WEB_SERVERS[web_server]]
         web = _start(stack, "web", [sys.executable, *parts], folder, environment)
-        _wait_until(lambda: _is_ready(port), "web", folder)
+        _wait_until(lambda: is_ready(port), "web", folder)
         yield OwnStack(port, key, web.pid, worker.pid, environment["REDIS_URL"])
 
 
@@ -141,7 +141,7 @@ def _wait_until(condition: Callable[[], bool], name: str, folder: Path) -> None:
         time.sleep(0.1)
 
 
-def _is_ready(port: int) -> bool:
+def is_ready(port: int) -> bool:
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=2) as answer:
             return bool(json.load(answer))
@@ -149,7 +149,7 @@ def _is_ready(port: int) -> bool:
         return False
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
