@@ -9,6 +9,7 @@ PIP_VERSION := 26.3
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 QUALITY_ARGS ?=
+LIGHTHOUSE_ARGS ?=
 FUZZ_SECONDS ?= 600
 BIN := .venv/bin
 MANAGE := $(BIN)/python manage.py
@@ -20,6 +21,8 @@ DATABASE_TESTS := tests --ignore tests/inference/engine --ignore tests/inference
 hash = $(shell cat $(1) 2>/dev/null | sha256sum | cut -c1-16)
 RUNTIME := .venv/.runtime-$(call hash,requirements.txt constraints.txt Makefile)
 DEV := .venv/.dev-$(call hash,requirements.txt requirements-dev.txt requirements-tracing.txt requirements-uvicorn.txt constraints.txt Makefile)
+LIGHTHOUSE_FOLDER := tests/browser/lighthouse
+LIGHTHOUSE := $(LIGHTHOUSE_FOLDER)/node_modules/.made-$(call hash,$(LIGHTHOUSE_FOLDER)/package-lock.json)
 ASSETS := static/vendor/.made-$(call hash,package-lock.json scripts/copy_vendor_assets.mjs)
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -31,7 +34,7 @@ pip_install = $(BIN)/python -m pip install --progress-bar off $(1) 2>.venv/pip.l
   || { cat .venv/pip.log >&2; exit 1; }
 PRODUCTION := LLAMA_PUBLIC_URL=https://llm.example.org LLAMA_TRUSTED_PROXY=true
 
-.PHONY: help setup serve test test-postgres test-browser screenshots messages check lint format typecheck fuzz quality clean bench-gpu
+.PHONY: help setup serve test test-postgres test-browser screenshots lighthouse messages check lint format typecheck fuzz quality clean bench-gpu
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +63,9 @@ test-browser: setup $(DEV) ## every page as every role, in Chromium, which is in
 
 screenshots: setup $(DEV) ## docs/screenshots/, each page in both themes
 	$(BIN)/python -m tests.browser.screenshots
+
+lighthouse: setup $(DEV) $(LIGHTHOUSE) ## the overview in Lighthouse: make lighthouse LIGHTHOUSE_ARGS="--json"
+	@$(BIN)/python -m tests.browser.lighthouse $(LIGHTHOUSE_ARGS)
 
 messages: $(DEV) ## compile locale/, the words of other languages
 	$(BIN)/python scripts/compile_messages.py
@@ -92,7 +98,7 @@ bench-gpu: $(RUNTIME) ## a GPU against float32 and its bandwidth: make bench-gpu
 	@$(BIN)/python -m inference.benchmark.gpu $(BENCH_ARGS)
 
 clean: ## remove what make made; var/, with its data, stays
-	rm -rf .venv node_modules static/vendor .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .venv node_modules $(LIGHTHOUSE_FOLDER)/node_modules static/vendor .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
 
 # ------------------------------------------------------------------ stamps
@@ -123,4 +129,9 @@ $(ASSETS):
 	@echo 'Installing the front-end files'
 	@npm ci --include=dev --ignore-scripts --loglevel error >/dev/null
 	@npm run --silent vendor
+	@touch $@
+
+$(LIGHTHOUSE): | $(ASSETS)
+	@echo 'Installing Lighthouse (190 MB)'
+	@npm ci --prefix $(LIGHTHOUSE_FOLDER) --include=dev --ignore-scripts --loglevel error >/dev/null
 	@touch $@
