@@ -9,7 +9,7 @@ from pathlib import Path
 from inference.benchmark.engines.base import MeasuredEngine, Setting
 from inference.benchmark.engines.llama_cpp import LlamaCppEngine
 from inference.benchmark.engines.openvino import OpenVinoEngine
-from inference.benchmark.engines.portal import PortalEngine
+from inference.benchmark.engines.portal import PortalEngine, WholePortalEngine
 from inference.benchmark.engines.transformers import TransformersEngine
 from inference.benchmark.engines.vllm import VllmEngine
 from inference.benchmark.report import OURS
@@ -22,8 +22,11 @@ PEERS: dict[str, Callable[[Setting], MeasuredEngine]] = {
     VllmEngine.name: VllmEngine,
     TransformersEngine.name: TransformersEngine,
 }
-#: Not a peer: our own portal around our own engine, for what its stages and its HTTP take away.
-PORTAL = PortalEngine.name
+#: No peers: our own portal around our own engine, for what its stages and its HTTP take away.
+PORTALS: dict[str, Callable[[Setting], MeasuredEngine]] = {
+    PortalEngine.name: PortalEngine,
+    WholePortalEngine.name: WholePortalEngine,
+}
 PARTS = ("compare", "scale", "load", "memory")
 
 
@@ -33,10 +36,11 @@ def add_arguments(parser: argparse.ArgumentParser, config: LlamaConfig) -> None:
     parser.set_defaults(engine_cache_dir=config.cache_dir)
     parser.add_argument(
         "--engines",
-        type=_names((OURS, *PEERS, PORTAL)),
+        type=_names((OURS, *PEERS, *PORTALS)),
         default=(OURS, *PEERS),
         help=f"which to compare; ours always runs (default: all of {OURS},{','.join(PEERS)}); "
-        f"'{PORTAL}' is our engine again, behind the whole portal",
+        f"{' and '.join(PORTALS)} are our engine again behind the whole portal, with answers that are "
+        "streamed or come as one",
     )
     parser.add_argument(
         "--parts", type=_names(PARTS), default=PARTS, help=f"default: all of {','.join(PARTS)}"
@@ -80,7 +84,7 @@ def add_arguments(parser: argparse.ArgumentParser, config: LlamaConfig) -> None:
 
 def make_peers(names: tuple[str, ...], setting: Setting) -> list[MeasuredEngine]:
     """The peers among `names`, in the order of the table."""
-    known = {**PEERS, PORTAL: PortalEngine}
+    known = {**PEERS, **PORTALS}
     return [make(setting) for name, make in known.items() if name in names]
 
 

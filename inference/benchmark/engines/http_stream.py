@@ -18,11 +18,15 @@ _DATA = b"data: "
 _END = b"[DONE]"
 
 
+#: Yields the JSON objects of an answer as they come.
+Reading = Callable[[http.client.HTTPResponse], Iterator[dict[str, Any]]]
+
+
 class HttpStreamClient:
     """Posts requests and counts tokens.
 
     `count_tokens` says how many one event of the peer holds, where it has had so many before. `key` is
-    for a server that wants one.
+    for a server that wants one, `read` for answers in another form than events.
     """
 
     def __init__(
@@ -31,6 +35,7 @@ class HttpStreamClient:
         path: str,
         count_tokens: Callable[[dict[str, Any], int], int],
         key: str = "",
+        read: Reading | None = None,
     ) -> None:
         self._headers = {"Content-Type": "application/json"}
         if key:
@@ -38,6 +43,7 @@ class HttpStreamClient:
         self._port = port
         self._path = path
         self._count_tokens = count_tokens
+        self._read = read or read_events
 
     def run(self, bodies: Sequence[dict[str, Any]], concurrency: int) -> list[Trace]:
         """One trace per body, `concurrency` of them under way at a time. Raises RunFailedError."""
@@ -56,7 +62,7 @@ class HttpStreamClient:
                 said = response.read(_LONGEST_ERROR).decode(errors="replace")
                 raise RunFailedError(f"HTTP {response.status}: {said}")
             arrivals, counted = [], 0
-            for event in read_events(response):
+            for event in self._read(response):
                 if count := self._count_tokens(event, counted):
                     arrivals.append((time.perf_counter() - started, count))
                     counted += count
@@ -73,6 +79,11 @@ def read_events(lines: Iterator[bytes] | http.client.HTTPResponse) -> Iterator[d
         if line.startswith(_DATA) and line.strip() != _DATA + _END:
             event: dict[str, Any] = json.loads(line[len(_DATA) :])
             yield event
+
+
+def read_whole(response: http.client.HTTPResponse) -> Iterator[dict[str, Any]]:
+    """The one JSON object of an answer that is not streamed."""
+    yield json.loads(response.read())
 
 
 def is_answering(port: int, path: str) -> bool:

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import psutil
 
@@ -20,7 +20,7 @@ from inference.benchmark.engines.base import (
     Say,
     Setting,
 )
-from inference.benchmark.engines.http_stream import HttpStreamClient
+from inference.benchmark.engines.http_stream import HttpStreamClient, read_whole
 from inference.benchmark.engines.process import MeasuredProcess
 from inference.benchmark.figures import Trace
 from inference.tokenizer import Tokenizer
@@ -33,6 +33,7 @@ class PortalEngine(MeasuredEngine):
     """Valkey, database, worker, web server and the engine as they serve, streamed by /api/stream_infer."""
 
     name = "portal"
+    transport: ClassVar[str] = "HTTP, streamed"
 
     def __init__(self, setting: Setting) -> None:
         self._setting = setting
@@ -62,9 +63,12 @@ class PortalEngine(MeasuredEngine):
         if not line:
             raise EngineUnavailableError(f"the portal ended: {self.process.last_words()}")
         told = json.loads(line)
-        self._client = HttpStreamClient(told["port"], "/api/stream_infer", _count, told["key"])
+        self._client = self._make_client(told["port"], told["key"])
         load_time = time.perf_counter() - started
-        return Description(VERSION, "as ours", "HTTP, all stages", load_time)
+        return Description(VERSION, "as ours", self.transport, load_time)
+
+    def _make_client(self, port: int, key: str) -> HttpStreamClient:
+        return HttpStreamClient(port, "/api/stream_infer", _count, key)
 
     def _folders(self) -> list[Path]:
         """The models', and where our engine alone has what it prepared: both run at one level."""
@@ -99,6 +103,20 @@ class PortalEngine(MeasuredEngine):
             return []
         root = psutil.Process(self.process.pid)
         return [*root.children(recursive=True), root]
+
+
+class WholePortalEngine(PortalEngine):
+    """The same where each answer comes as one, from /api/infer: all its tokens arrive at its end."""
+
+    name = "portal-whole"
+    transport = "HTTP, whole answers"
+
+    def _make_client(self, port: int, key: str) -> HttpStreamClient:
+        return HttpStreamClient(port, "/api/infer", _count_all, key, read_whole)
+
+
+def _count_all(answer: dict[str, Any], counted: int) -> int:
+    return int(answer["metadata"]["usage"]["completion_tokens"])
 
 
 def _count(event: dict[str, Any], counted: int) -> int:
