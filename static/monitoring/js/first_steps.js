@@ -10,8 +10,8 @@ let isDismissed = false;
 let isNew = true;
 
 function keepAway() {
-  const secure = location.protocol === "https:" ? "; Secure" : "";
-  document.cookie = `${panel.dataset.kept}=done; Path=/; Max-Age=${YEAR}; SameSite=Lax${secure}`;
+  const secure = location.protocol === "https:" ? ";secure" : "";
+  document.cookie = `${panel.dataset.kept}=done;path=/;max-age=${YEAR};samesite=lax${secure}`;
 }
 
 function mark(step, isDone) {
