@@ -73,6 +73,8 @@ class AuditAction(StrEnum):
     ALERT_RULE_CREATED = "alert_rule.created"
     ALERT_RULE_CHANGED = "alert_rule.changed"
     ALERT_RULE_DELETED = "alert_rule.deleted"
+    ALERT_FIRED = "alert.fired"
+    ALERT_RESOLVED = "alert.resolved"
     ALERT_ACKNOWLEDGED = "alert.acknowledged"
     ALERT_SILENCED = "alert.silenced"
     ALERT_SILENCE_ENDED = "alert.silence_ended"
@@ -80,6 +82,7 @@ class AuditAction(StrEnum):
     ALERT_CHANNEL_CHANGED = "alert_channel.changed"
     ALERT_CHANNEL_DELETED = "alert_channel.deleted"
     ALERT_CHANNEL_TESTED = "alert_channel.tested"
+    ALERT_NOT_DELIVERED = "alert_channel.not_delivered"
 
     JOB_CANCELLED = "job.cancelled"
     JOB_CONTENT_READ = "job.content_read"

@@ -75,6 +75,7 @@ class Alert(models.Model):
     acknowledged_at = models.DateTimeField(null=True)
     acknowledged_by = models.CharField(max_length=150, blank=True)
     note = models.CharField(max_length=300, blank=True)
+    is_audited = models.BooleanField(default=False, editable=False)
 
     objects = AlertQuerySet.as_manager()
 

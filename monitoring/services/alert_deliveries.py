@@ -10,6 +10,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core.mail import EmailMessage
+from django.db import transaction
 from django.utils import timezone
 
 from llamagpu.http.database import release_connections
@@ -18,6 +19,7 @@ from monitoring.alerts import webhook
 from monitoring.alerts.metrics import DELIVERIES
 from monitoring.alerts.words import ChannelKind, DeliveryState
 from monitoring.models import AlertDelivery
+from monitoring.services.alert_audit import audit_given_up
 from monitoring.services.alert_channels import open_webhook
 
 logger = logging.getLogger(__name__)
@@ -60,7 +62,9 @@ class Courier:
 
     def _attempt(self, channel_id: int, pk: Any) -> None:
         try:
-            delivery = AlertDelivery.objects.select_related("channel").filter(pk=pk).first()
+            delivery = (
+                AlertDelivery.objects.select_related("channel", "alert").filter(pk=pk).first()
+            )
             if delivery is not None:
                 attempt(delivery)
         except Exception:
@@ -112,7 +116,12 @@ def _note_failure(delivery: AlertDelivery, reason: str) -> None:
 
 
 def _save(delivery: AlertDelivery) -> None:
-    delivery.save(update_fields=["state", "num_attempts", "next_attempt_at", "error", "sent_at"])
+    with transaction.atomic():
+        delivery.save(
+            update_fields=["state", "num_attempts", "next_attempt_at", "error", "sent_at"]
+        )
+        if delivery.state == DeliveryState.FAILED:
+            audit_given_up(delivery)
     outcome = "retried" if delivery.state == DeliveryState.WAITING else delivery.state
     DELIVERIES.inc(kind=delivery.channel.kind, outcome=outcome)
 

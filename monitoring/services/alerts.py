@@ -19,6 +19,7 @@ from monitoring.alerts.words import AlertState, Occasion, severities_from
 from monitoring.audit_actions import AuditAction
 from monitoring.live_events import ALERT_EVENTS, publish
 from monitoring.models import Alert, AlertChannel, AlertDelivery, AlertRule, AlertSilence
+from monitoring.services.alert_audit import audit_fired, audit_resolved
 from monitoring.services.plain_text import check_line
 
 
@@ -28,24 +29,31 @@ def apply_changes(changes: Changes, rules: Mapping[int, AlertRule]) -> None:
     if is_quiet and not Alert.objects.firing().filter(notified_at=None).exists():
         return
     with transaction.atomic():
-        for standing in changes.firing:
-            _raise(standing, rules[standing.rule_id])
-        if changes.over:
-            resolve(Alert.objects.firing().filter(fingerprint__in=changes.over))
+        raised = [_raise(standing, rules[standing.rule_id]) for standing in changes.firing]
+        over = Alert.objects.firing().filter(fingerprint__in=changes.over)
+        ended = _end(over) if changes.over else []
         _tell_new()
+        audit_fired(alert for alert in raised if alert is not None)
+        audit_resolved(ended)
 
 
 def resolve(alerts: AlertQuerySet) -> int:
     """End these; whoever was told of them is told of that too. Part of the caller's transaction."""
-    now, num = timezone.now(), 0
+    ended = _end(alerts)
+    audit_resolved(ended)
+    return len(ended)
+
+
+def _end(alerts: AlertQuerySet) -> list[Alert]:
+    now, ended = timezone.now(), []
     for alert in alerts.select_for_update():
         alert.state, alert.resolved_at = AlertState.RESOLVED, now
         alert.save(update_fields=["state", "resolved_at"])
         told = alert.deliveries.filter(occasion=Occasion.FIRING).select_related("channel")
         _deliver(alert, [delivery.channel for delivery in told], Occasion.RESOLVED)
         _publish("alert_resolved", alert)
-        num += 1
-    return num
+        ended.append(alert)
+    return ended
 
 
 @transaction.atomic
@@ -99,7 +107,7 @@ def is_silenced(alert: Alert, silences: Iterable[AlertSilence]) -> bool:
     )
 
 
-def _raise(standing: Standing, rule: AlertRule) -> None:
+def _raise(standing: Standing, rule: AlertRule) -> Alert | None:
     alert = Alert(
         rule=rule,
         rule_name=rule.name,
@@ -113,8 +121,9 @@ def _raise(standing: Standing, rule: AlertRule) -> None:
         with transaction.atomic():
             alert.save(force_insert=True)
     except IntegrityError:
-        return  # another leader, on its way out, has raised it
+        return None  # another leader, on its way out, has raised it
     _publish("alert_firing", alert)
+    return alert
 
 
 def _summary(standing: Standing, rule: AlertRule) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -14,55 +13,15 @@ from django.utils import timezone
 
 from inference.presence import WorkerReport, announce, withdraw
 from monitoring.alerts.report import last_report
-from monitoring.alerts.values import Value, register_value
 from monitoring.alerts.watch import Watch, evaluation_parts, remove_old
 from monitoring.live_events import ALERT_EVENTS, FIELD, key_of
-from monitoring.metrics.reading import Snapshot
 from monitoring.models import Alert, AlertChannel, AlertDelivery, AlertRule, AlertSilence
-from monitoring.services.alert_rules import change_rule, create_rule, delete_rule
+from monitoring.services.alert_rules import change_rule, delete_rule
 from monitoring.services.alerts import acknowledge
 from tests.conftest import Caller
+from tests.monitoring.alerts.stove import Stove
 
 pytestmark = pytest.mark.django_db
-
-
-class Stove:
-    """A value that the test sets, watched once a second of a clock that the test moves."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-        self.heat: dict[tuple[str, ...], float] = {("0",): 20.0}
-        self.fault: Exception | None = None
-        register_value(Value("test_heat", "x", ("plate",), self._read))
-        self.watch = Watch(lambda: self.now)
-
-    def _read(self, snapshot: Snapshot) -> dict[tuple[str, ...], float]:
-        if self.fault:
-            raise self.fault
-        return self.heat
-
-    def wait(self, seconds: int, **plates: float) -> None:
-        self.heat |= {(name[1:],): heat for name, heat in plates.items()}
-        for _ in range(seconds):
-            self.now += 1
-            self.watch.run()
-
-
-@pytest.fixture
-def stove(redis_client: Any) -> Iterator[Stove]:
-    AlertRule.objects.all().delete()
-    yield Stove()
-
-
-@pytest.fixture
-def rule(stove: Stove) -> AlertRule:
-    values = {"name": "Hot", "metric": "test_heat", "threshold": 100.0, "duration": 3}
-    return create_rule(actor=None, values=values)
-
-
-@pytest.fixture
-def channel(stove: Stove) -> AlertChannel:
-    return AlertChannel.objects.create(name="pager", kind="webhook", target="https://x")
 
 
 def events(client: Any) -> list[tuple[str, dict[str, Any]]]:
