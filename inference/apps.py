@@ -11,6 +11,7 @@ class InferenceConfig(AppConfig):
         from inference import (
             broker_metrics,
             deep_check,
+            job_statistics,
             liveness,
             navigation,
             refused_calls,
@@ -21,6 +22,7 @@ class InferenceConfig(AppConfig):
         broker_metrics.register()
         navigation.register_entries()
         status.register()
+        job_statistics.register()
         liveness.register()
         deep_check.register()
         refused_calls.register()

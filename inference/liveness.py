@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from datetime import UTC, datetime
 
 import redis
 from django.conf import settings
@@ -11,6 +12,7 @@ from django.conf import settings
 from inference.admission import find_workers, queue_length
 from inference.presence import EngineReport, WorkerReport, forget, known_workers
 from inference.states import ModelState
+from inference.worker_deaths import recent_deaths
 from llamagpu.lib.redis_client import sync_client
 from monitoring.health import ProbeResult, register_parts
 from monitoring.monitor.contributions import ModelLoad, ServiceLoad, register_load
@@ -32,7 +34,9 @@ def register() -> None:
 def worker_parts() -> list[ProbeResult]:
     """Each worker and each of its engines. None at all where Redis is away: its probe says so."""
     try:
-        workers = known_workers(sync_client(settings.REDIS_URL))
+        client = sync_client(settings.REDIS_URL)
+        workers = known_workers(client)
+        deaths = recent_deaths(client, workers)
     except redis.RedisError:
         return []
     parts = []
@@ -41,6 +45,8 @@ def worker_parts() -> list[ProbeResult]:
             parts.append(ProbeResult(f"worker:{name}", False, "it does not report any more", 0.0))
             continue
         told = f"process {worker.pid} on {worker.host}, {worker.num_active_jobs} jobs"
+        if name in deaths:
+            told += f"; the one before it died at {_clock(deaths[name])}"
         parts.append(ProbeResult(f"worker:{name}", True, told, 0.0))
         parts += [_engine_part(name, engine) for engine in worker.engines]
     return parts
@@ -70,6 +76,10 @@ def forget_silent() -> int:
     for name in gone:
         forget(client, name)
     return len(gone)
+
+
+def _clock(unix: float) -> str:
+    return f"{datetime.fromtimestamp(unix, UTC):%H:%M:%S} UTC"
 
 
 def _engine_part(worker: str, engine: EngineReport) -> ProbeResult:

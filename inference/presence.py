@@ -14,6 +14,8 @@ from inference.wire import WireError, decode_plain, encode_plain
 from llamagpu.lib.redis_client import SyncRedis
 
 LIFETIME = 5
+#: The instance of each name as whoever watches for deaths saw it last; empty for a silent one.
+SEEN = "lg:workers:seen"
 _NAMES = "lg:workers"
 
 
@@ -101,6 +103,7 @@ def withdraw(client: SyncRedis, name: str) -> None:
     pipeline = client.pipeline(transaction=False)
     pipeline.delete(_key(name))
     pipeline.srem(_NAMES, name)
+    pipeline.hdel(SEEN, name)
     pipeline.execute()
 
 

@@ -1,32 +1,26 @@
-"""What inference contributes to health and status: workers, models, queue, statistics of the hour."""
+"""What inference contributes to health and status: workers, models, queue."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict
-from datetime import timedelta
 from typing import Any
 
 import redis
 from django.conf import settings
-from django.db.models import Count
-from django.utils import timezone
 
 from inference import pull_progress
 from inference.admission import find_workers, queue_length
-from inference.models import InferenceJob, Model
+from inference.models import Model
 from inference.presence import EngineReport, WorkerReport
 from inference.prompts import context_length
 from inference.states import ModelState
-from llamagpu.lib.percentiles import percentiles
+from inference.worker_deaths import TOLD_FOR, recent_deaths
 from llamagpu.lib.redis_client import sync_client
 from monitoring.configuration import current, register_running
 from monitoring.health import ProbeFailedError, register_probe
 from monitoring.services.configuration import register_validator
 from monitoring.snapshot import register_section
-
-_WINDOW = timedelta(hours=1)
-_MAX_SAMPLE = 10_000
 
 
 def register() -> None:
@@ -34,7 +28,6 @@ def register() -> None:
     register_probe("default_model", probe_default_model)
     register_section("workers", workers_section)
     register_section("queue", queue_section)
-    register_section("statistics", statistics_section)
     register_running(lambda: [worker.configuration for worker in _workers()])
     register_validator("default_model", missing_model)
 
@@ -50,7 +43,11 @@ def probe_worker() -> str:
     workers = _workers()
     if not workers:
         raise ProbeFailedError("no worker is running")
-    return f"{len(workers)} running"
+    told = f"{len(workers)} running"
+    num_dead = _num_dead(workers)
+    if num_dead:
+        told += f"; {num_dead} died within the last {TOLD_FOR // 60} minutes and came back"
+    return told
 
 
 def probe_default_model() -> str:
@@ -90,26 +87,6 @@ def queue_section() -> dict[str, Any]:
         "waiting": waiting,
         "engine_waiting": sum(engine.num_waiting for engine in engines),
         "engine_running": sum(engine.num_running for engine in engines),
-    }
-
-
-def statistics_section() -> dict[str, Any]:
-    """Jobs that ended within the last hour. Percentiles are null where there was none."""
-    ended = InferenceJob.objects.finished_since(timezone.now() - _WINDOW)
-    by_state = dict(ended.order_by().values_list("state").annotate(Count("id")))
-    rows = list(
-        ended.succeeded()
-        .order_by("-finished_at")
-        .values_list("created_at", "finished_at", "ttft", "queue_time")[:_MAX_SAMPLE]
-    )
-    return {
-        "window": _WINDOW.total_seconds(),
-        "jobs": by_state,
-        "latency": percentiles(
-            [(row[1] - row[0]).total_seconds() for row in rows if row[1] is not None]
-        ),
-        "ttft": percentiles([row[2] for row in rows if row[2] is not None]),
-        "queue_time": percentiles([row[3] for row in rows if row[3] is not None]),
     }
 
 
@@ -177,6 +154,14 @@ def _workers() -> list[WorkerReport]:
         return find_workers()
     except redis.RedisError:
         return []
+
+
+def _num_dead(workers: list[WorkerReport]) -> int:
+    try:
+        client = sync_client(settings.REDIS_URL)
+        return len(recent_deaths(client, [worker.name for worker in workers]))
+    except redis.RedisError:
+        return 0
 
 
 def _engines(workers: list[WorkerReport]) -> list[EngineReport]:

@@ -1,47 +1,37 @@
-"""Workers that ended without having said so, counted by whoever looks once a second.
+"""Workers that ended without having said so, and those that came: seen once a second, told once each.
 
-A worker that was killed is soon started again: only its new instance, or its silence, shows it.
+A worker that was killed may be back before its last report runs out: only its new instance shows it. So
+what was seen last is kept in Redis, beside the reports, and whoever looks next goes on from there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from django.conf import settings
 
-from inference.presence import WorkerReport, known_workers
-from llamagpu.lib.redis_client import sync_client
+from inference.presence import SEEN, WorkerReport, known_workers
+from llamagpu.lib.redis_client import SyncRedis, sync_client
 from monitoring.alerts.values import Value, ValueKind, register_value
+from monitoring.live_events import MODEL_EVENTS, publish
 from monitoring.metrics.labels import Key
 from monitoring.metrics.reading import Snapshot
+from monitoring.monitor.duties import register_duty
 
+logger = logging.getLogger(__name__)
 
-class DeathCount:
-    """Deaths by name since this process first saw the worker."""
-
-    def __init__(self) -> None:
-        self._instances: dict[str, str | None] = {}
-        self._deaths: dict[str, int] = {}
-
-    def note(self, workers: Mapping[str, WorkerReport | None]) -> Mapping[str, int]:
-        """`workers` by name, None for a silent one. One that has taken its leave is forgotten."""
-        for name in self._instances.keys() - workers.keys():
-            del self._instances[name], self._deaths[name]
-        for name, report in workers.items():
-            now = None if report is None else report.instance
-            before = self._instances.get(name, now)
-            self._deaths.setdefault(name, 0)
-            # From silence to a new instance is the same death, not a second one.
-            if before is not None and now != before:
-                self._deaths[name] += 1
-            self._instances[name] = now
-        return self._deaths
-
-
-_count = DeathCount()
+#: Seconds for which readiness and status tell of a death.
+TOLD_FOR = 300
+_DEATHS = "lg:workers:deaths"
+_MARKED_FOR = 3600
+_EVERY = 1.0
 
 
 def register() -> None:
+    register_duty("workers", look, every=_EVERY)
     register_value(
         Value(
             "worker_deaths",
@@ -53,6 +43,68 @@ def register() -> None:
     )
 
 
+def look() -> Mapping[str, int]:
+    """Compare with what was seen last, tell what is new; deaths by name. Raises RedisError.
+
+    Two that look at once tell it once.
+    """
+    client = sync_client(settings.REDIS_URL)
+    workers, seen = known_workers(client), _texts(client.hgetall(SEEN))
+    counted = _texts(client.hgetall(_DEATHS))
+    for name in (seen.keys() | counted.keys()) - workers.keys():
+        client.hdel(SEEN, name)
+        client.hdel(_DEATHS, name)
+    for name, report in workers.items():
+        now, before = report.instance if report is not None else "", seen.get(name)
+        if now == before:
+            continue
+        # From silence to a new instance is the same death, not a second one.
+        if before and _is_first(client, "death", name, before):
+            counted[name] = _note_death(client, name, is_back=bool(now))
+        if report is not None and _is_first(client, "start", name, report.instance):
+            _tell_start(report, after_death=before is not None)
+        client.hset(SEEN, name, now)
+    return {name: int(counted.get(name, 0)) for name in workers}
+
+
+def recent_deaths(client: SyncRedis, names: Iterable[str]) -> dict[str, float]:
+    """When those of these workers died (seconds since the epoch) that did within `TOLD_FOR` seconds.
+
+    Raises RedisError.
+    """
+    wanted = list(names)
+    if not wanted:
+        return {}
+    found = client.mget([_death_key(name) for name in wanted])
+    return {name: float(at) for name, at in zip(wanted, found, strict=True) if at is not None}
+
+
+def _note_death(client: SyncRedis, name: str, *, is_back: bool) -> str:
+    """How many that makes."""
+    num = client.hincrby(_DEATHS, name, 1)
+    client.set(_death_key(name), str(time.time()), ex=TOLD_FOR)
+    logger.warning("the worker %s ended without having said so", name)
+    publish(MODEL_EVENTS, "worker_died", {"worker": name, "is_back": is_back})
+    return str(num)
+
+
+def _tell_start(report: WorkerReport, *, after_death: bool) -> None:
+    data = {"worker": report.name, "host": report.host, "after_death": after_death}
+    publish(MODEL_EVENTS, "worker_started", data)
+
+
+def _is_first(client: SyncRedis, what: str, name: str, instance: str) -> bool:
+    marked = client.set(f"lg:worker:{what}:{name}:{instance}", 1, nx=True, ex=_MARKED_FOR)
+    return bool(marked)
+
+
+def _death_key(name: str) -> str:
+    return f"lg:worker:died:{name}"
+
+
+def _texts(found: Mapping[Any, Any]) -> dict[str, str]:
+    return {name.decode(): value.decode() for name, value in found.items()}
+
+
 def _read(snapshot: Snapshot) -> Mapping[Key, float]:
-    deaths = _count.note(known_workers(sync_client(settings.REDIS_URL)))
-    return {(name,): float(num) for name, num in deaths.items()}
+    return {(name,): float(num) for name, num in look().items()}

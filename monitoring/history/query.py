@@ -137,12 +137,17 @@ def _tail(rows: MetricSampleQuerySet, span: Span, since: int) -> list[Sample]:
     return gather(found, span.step)
 
 
+def recent_samples(rows: MetricSampleQuerySet, span: Span) -> list[Sample]:
+    """Those of the span, the end that is not rolled up yet included."""
+    samples = list(read_samples(rows.between(span.step, span.start, span.end)))
+    newest = max((sample.start for sample in samples), default=span.start - span.step)
+    return [*samples, *_tail(rows, span, newest + span.step)]
+
+
 def _of_model(rows: MetricSampleQuerySet, span: Span, model: str) -> dict[str, _Table]:
     """With what the details say of one model in the place of everything; nothing for an unknown one."""
     table, is_known = _Table(CLUSTER, span), False
-    samples = list(read_samples(rows.between(span.step, span.start, span.end)))
-    newest = max((sample.start for sample in samples), default=span.start - span.step)
-    for sample in [*samples, *_tail(rows, span, newest + span.step)]:
+    for sample in recent_samples(rows, span):
         is_known = is_known or model in sample.details.models
         found = sample.details.models.get(model, ModelDetails())
         figures = {

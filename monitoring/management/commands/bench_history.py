@@ -7,7 +7,7 @@ import json
 import statistics
 import time
 from argparse import ArgumentParser
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from django.db import connection
 from monitoring.history.generated import year_of_samples
 from monitoring.history.query import GRANULARITIES, read_columns, span_of
 from monitoring.history.series import SERIES, USUAL
+from monitoring.history.total import read_total
 from monitoring.models import MetricSample
 from monitoring.services.history import write_samples
 
@@ -48,6 +49,7 @@ class Command(BaseCommand):
                 "written_in": round(time.perf_counter() - started, 1),
                 "megabytes": round((_size() - empty) / 1e6, 1),
                 "seven_days_ms": _measure(options["repeat"]),
+                "last_hour_ms": _measure_status(options["repeat"]),
             }
         if options["json"]:
             self.stdout.write(json.dumps(report))
@@ -72,20 +74,33 @@ def _measure(repeat: int) -> dict[str, dict[str, float]]:
     found = {}
     for granularity in GRANULARITIES:
         for label, names in (("usual", USUAL), ("all", tuple(SERIES))):
-            times, computed = [], []
-            for _ in range(repeat):
-                started, used = time.perf_counter(), time.process_time()
+
+            def ask(granularity: str = granularity, names: tuple[str, ...] = names) -> None:
                 span = span_of("7d", granularity)
                 columns = read_columns(MetricSample.objects.all(), span, names)
                 msgspec.json.encode([column.values for column in columns])
-                times.append(1000 * (time.perf_counter() - started))
-                computed.append(1000 * (time.process_time() - used))
-            found[f"{granularity}, {label} series"] = {
-                "median": round(statistics.median(times), 1),
-                "slowest": round(max(times), 1),
-                "computed": round(statistics.median(computed), 1),
-            }
+
+            found[f"{granularity}, {label} series"] = _times(ask, repeat)
     return found
+
+
+def _measure_status(repeat: int) -> dict[str, float]:
+    """What the status says of the jobs of the last hour, however many there were."""
+    return _times(lambda: read_total(MetricSample.objects.all(), 3600), repeat)
+
+
+def _times(ask: Callable[[], object], repeat: int) -> dict[str, float]:
+    times, computed = [], []
+    for _ in range(repeat):
+        started, used = time.perf_counter(), time.process_time()
+        ask()
+        times.append(1000 * (time.perf_counter() - started))
+        computed.append(1000 * (time.process_time() - used))
+    return {
+        "median": round(statistics.median(times), 1),
+        "slowest": round(max(times), 1),
+        "computed": round(statistics.median(computed), 1),
+    }
 
 
 def _size() -> int:

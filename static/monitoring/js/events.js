@@ -11,6 +11,10 @@ const WORDS = {
   model_unloading: ({ model }) => translate("{model} is being unloaded", { model }),
   model_unloaded: ({ model }) => translate("{model} is unloaded", { model }),
   model_evicted: ({ model, made_room_for: other }) => translate("{model} made room for {other}", { model, other }),
+  worker_died: ({ worker, is_back: isBack }) =>
+    isBack ? translate("{worker} died and is back", { worker }) : translate("{worker} died", { worker }),
+  worker_started: ({ worker, after_death: afterDeath }) =>
+    afterDeath ? translate("{worker} is back", { worker }) : translate("{worker} serves", { worker }),
   model_pull_progress: ({ model }) => translate("{model} is being pulled", { model }),
   model_pulled: ({ model }) => translate("{model} is pulled", { model }),
   model_pull_failed: ({ model, error }) => translate("{model} could not be pulled: {error}", { model, error }),
