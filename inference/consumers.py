@@ -88,7 +88,14 @@ class InferConsumer(PortalConsumer):
         body = {name: value for name, value in message.items() if name not in ENVELOPE}
         text = json.dumps(body).encode()
         key = fields.get("idempotency_key")
-        self._begin(fields["id"], lambda: socket_views.infer(self.caller, text, key))
+        trace = fields.get("traceparent") or self._offered_trace()
+        self._begin(fields["id"], lambda: socket_views.infer(self.caller, text, key, trace))
+
+    def _offered_trace(self) -> str:
+        """What came with the handshake, for calls that do not name a trace of their own."""
+        headers: Any = self.scope.get("headers", ())
+        found = next((value for name, value in headers if name == b"traceparent"), b"")
+        return str(found.decode("latin-1"))
 
     def _resume(self, message: dict[str, Any]) -> None:
         fields = checked(ResumeMessage(data=message))

@@ -43,14 +43,18 @@ def ring(job: GenerationJob, queue: str = QUEUE) -> None:
         raise BrokerUnavailableError(str(error)) from error
 
 
-def ring_many(job_ids: Sequence[str], queue: str = QUEUE) -> None:
-    """Publish one message for all these jobs, which are read from their rows.
+def ring_many(job_ids: Sequence[str], queue: str = QUEUE, traceparent: str = "") -> None:
+    """Publish one message for all these jobs, which are read from their rows; and their call's trace.
 
     Raises BrokerUnavailableError.
     """
     try:
         app.send_task(
-            MANY_TASK_NAME, args=[list(job_ids)], task_id=f"batch.{uuid.uuid4()}", queue=queue
+            MANY_TASK_NAME,
+            args=[list(job_ids)],
+            kwargs={"traceparent": traceparent} if traceparent else {},
+            task_id=f"batch.{uuid.uuid4()}",
+            queue=queue,
         )
     except (OperationalError, OSError) as error:
         raise BrokerUnavailableError(str(error)) from error

@@ -7,6 +7,7 @@ from typing import Any
 from rest_framework import serializers
 
 from llamagpu.http.fields import StrictSerializer, TextField
+from llamagpu.lib.tracing import is_traceparent
 
 ACTIONS = ("infer", "cancel", "resume", "ping")
 
@@ -23,6 +24,12 @@ class InferMessage(serializers.Serializer[Any]):
 
     id = CallIdField()
     idempotency_key = TextField(required=False, max_length=255)
+    traceparent = TextField(required=False, max_length=55)
+
+    def validate_traceparent(self, value: str) -> str:
+        if not is_traceparent(value):
+            raise serializers.ValidationError("Must be a traceparent as W3C writes it.")
+        return value
 
 
 class CancelMessage(StrictSerializer):
@@ -48,7 +55,7 @@ class PingMessage(StrictSerializer):
 
 
 #: Fields of a message that belong to the socket and not to the call.
-ENVELOPE = frozenset({"action", "id", "idempotency_key"})
+ENVELOPE = frozenset({"action", "id", "idempotency_key", "traceparent"})
 
 
 def checked(message: serializers.Serializer[Any]) -> dict[str, Any]:

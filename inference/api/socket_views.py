@@ -56,12 +56,16 @@ _infer, _events, _job = (
 )
 
 
-def infer(caller: SocketCaller, body: bytes, idempotency_key: str | None) -> Any:
+def infer(
+    caller: SocketCaller, body: bytes, idempotency_key: str | None, traceparent: str = ""
+) -> Any:
     """As POST /api/stream_infer: a PendingAnswer, or an answer whose `data` is an error envelope.
 
     Raises AppError where the caller may not call any more.
     """
     headers = [] if idempotency_key is None else [(b"idempotency-key", _latin(idempotency_key))]
+    if traceparent:
+        headers.append((b"traceparent", _latin(traceparent)))
     # An `Idempotency-Key` means the same call over either door.
     return _call(caller, _infer, "POST", "/api/stream_infer", body, headers)
 

@@ -54,17 +54,12 @@ class Cost:
 
 def measure_metrics(calls: int) -> list[Cost]:
     """To be run inside `own_servers`."""
-    families = Registry()  # without the sources, which look at queues and databases
-    for family in REGISTRY.families():
-        families.add(family)
-    flusher = Flusher(sync_client(settings.REDIS_URL), "benchmark", families)
+    flusher = Flusher(sync_client(settings.REDIS_URL), "benchmark", _families())
     request, response = _request(), JsonResponse({})
     rare = max(10, calls // 40)
 
     def busy_second() -> None:
-        for number in range(_REQUESTS_A_SECOND):
-            _web_part(request, response)
-            _worker_part(_MODELS[number % len(_MODELS)])
+        _count_busy_second(request, response)
 
     return [
         _series("one counter", calls, lambda: metrics.CONSUMED.inc(task="inference.generate")),
@@ -82,6 +77,32 @@ def measure_metrics(calls: int) -> list[Cost]:
         _series("reading everything", rare, lambda: snapshot(max_age=0)),
         _series("a scrape of /metrics", rare, lambda: expose("")),
     ]
+
+
+def busy_portal() -> Callable[[], None]:
+    """Counts a busy second and sends it, as the processes of a portal do. Inside `own_servers`."""
+    flusher = Flusher(sync_client(settings.REDIS_URL), "benchmark", _families())
+    request, response = _request(), JsonResponse({})
+
+    def work() -> None:
+        _count_busy_second(request, response)
+        flusher.flush()
+
+    return work
+
+
+def _families() -> Registry:
+    """Without the sources, which look at queues and databases."""
+    families = Registry()
+    for family in REGISTRY.families():
+        families.add(family)
+    return families
+
+
+def _count_busy_second(request: HttpRequest, response: JsonResponse) -> None:
+    for number in range(_REQUESTS_A_SECOND):
+        _web_part(request, response)
+        _worker_part(_MODELS[number % len(_MODELS)])
 
 
 def _request() -> HttpRequest:

@@ -7,6 +7,7 @@ wrong with a single input is that input's affair and stands in its row.
 from __future__ import annotations
 
 import logging
+import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from accounts.job_claims import JobClaim
 from accounts.services import quotas
 from inference import wire
 from inference.batch_room import batch_width
+from inference.call_trace import note_admission
 from inference.dispatch import BrokerUnavailableError, ring_many
 from inference.models import Batch, BatchItem, InferenceJob, Model
 from inference.presence import WorkerReport
@@ -87,7 +89,7 @@ def submit_batch(
     Raises AppError RATE_LIMIT_EXCEEDED and QUOTA_EXCEEDED and KeyIsUsedError, with nothing written, and
     BACKEND_UNAVAILABLE when the broker is away; the jobs' rows then say so, and the key is free.
     """
-    now = timezone.now()
+    now, began = timezone.now(), time.time()
     claims = {
         place: JobClaim(uuid.uuid4(), owner, api_key, model.slug, entry.outcome.most_tokens)
         for place, entry in enumerate(entries)
@@ -104,8 +106,9 @@ def submit_batch(
     )
     shared = {"priority": priority, "admission_time": seconds_since(received_at)}
     _set_aside_and_write(batch, entries, claims, shared, key)
+    trace = note_admission(len(claims), began)
     try:
-        _ring_or_settle([str(claim.job_id) for claim in claims.values()], model, workers)
+        _ring_or_settle([str(claim.job_id) for claim in claims.values()], model, workers, trace)
     except AppError:
         if key:
             forget_key(key)
@@ -213,10 +216,12 @@ def _room_on(worker: WorkerReport, slug: str) -> int:
     )
 
 
-def _ring_or_settle(job_ids: Sequence[str], model: Model, workers: Sequence[WorkerReport]) -> None:
+def _ring_or_settle(
+    job_ids: Sequence[str], model: Model, workers: Sequence[WorkerReport], traceparent: str
+) -> None:
     try:
         for chunk in chunks_of(job_ids, workers, model.slug):
-            ring_many(chunk, queue_for(model))
+            ring_many(chunk, queue_for(model), traceparent)
     except BrokerUnavailableError as error:
         logger.warning("a batch could not be queued: %s", error)
         refusal = AppError(

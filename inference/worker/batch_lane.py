@@ -11,6 +11,7 @@ import threading
 import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 from django.db import connections
 
@@ -48,8 +49,8 @@ class BatchLane:
         self._num_taken = self._num_running = 0
         self._is_draining = False
 
-    def take(self, job_ids: Sequence[str]) -> int:
-        """Accept these jobs, in order, and return at once; how many were accepted.
+    def take(self, job_ids: Sequence[str], traceparent: str = "") -> int:
+        """Accept these jobs of a trace, in order, and return at once; how many were accepted.
 
         Those that have ended or run elsewhere are left alone. Raises RedisError and django.db.Error;
         what was not accepted then is found by the reaper.
@@ -58,7 +59,7 @@ class BatchLane:
         for job in _read(job_ids):
             if self._is_draining:
                 break
-            if self._runner.accept(job):
+            if self._runner.accept(replace(job, traceparent=traceparent)):
                 num_accepted += 1
                 with self._turn:
                     self._num_taken += 1

@@ -122,11 +122,13 @@ class WorkerRuntime:
         if queue is None or not _passed_on(lambda: ring(job, queue)):
             self._runner.run(job)
 
-    def run_many(self, job_ids: Sequence[str], *, is_addressed: bool = False) -> None:
+    def run_many(
+        self, job_ids: Sequence[str], traceparent: str = "", *, is_addressed: bool = False
+    ) -> None:
         """Take the jobs of a batch and come back before they have run; or pass them on as `run` does."""
         queue = None if is_addressed else self._forwarder.elsewhere_of(job_ids)
-        if queue is None or not _passed_on(lambda: ring_many(job_ids, queue)):
-            self._batches.take(job_ids)
+        if queue is None or not _passed_on(lambda: ring_many(job_ids, queue, traceparent)):
+            self._batches.take(job_ids, traceparent)
 
     def drain(self) -> None:
         """Stop taking jobs, let running ones end for a few seconds, end the engines."""

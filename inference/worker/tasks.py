@@ -27,9 +27,9 @@ def generate(self: Task, fields: dict[str, Any]) -> None:
 
 
 @shared_task(name=MANY_TASK_NAME, bind=True)
-def generate_many(self: Task, job_ids: list[str]) -> None:
+def generate_many(self: Task, job_ids: list[str], traceparent: str = "") -> None:
     """Take a batch's jobs, which are read from their rows. What is not taken is found by the reaper."""
-    current_runtime().run_many(job_ids, is_addressed=_is_addressed(self))
+    current_runtime().run_many(job_ids, traceparent, is_addressed=_is_addressed(self))
 
 
 def _is_addressed(task: Task) -> bool:

@@ -45,6 +45,8 @@ class Tracer(Protocol):
         is_server: bool = False,
         at: float | None = None,
     ) -> Span: ...
+    def flush(self) -> bool: ...
+    def close(self) -> None: ...
 
 
 @dataclass(slots=True)
@@ -74,6 +76,20 @@ def start(
 
     _tracer = ExportingTracer(endpoint, component, sampled_percent)
     _tells_content = tells_content
+
+
+def stop() -> None:
+    """Send the rest; from now on nothing is traced."""
+    global _tracer, _tells_content
+    if _tracer is not None:
+        _tracer.close()
+    _tracer, _tells_content = None, False
+
+
+def flush() -> None:
+    """Wait until what has ended is sent, or has failed to be."""
+    if _tracer is not None:
+        _tracer.flush()
 
 
 def tracer() -> Tracer | None:

@@ -16,7 +16,7 @@ from monitoring.metrics.families import Kind
 from monitoring.metrics.labels import Key
 from monitoring.metrics.reading import Snapshot
 from monitoring.monitor import node_metrics  # noqa: F401  declares what monitors tell
-from monitoring.monitor.contributions import read_load
+from monitoring.monitor.contributions import ServiceLoad, read_load
 
 
 class ValueKind(StrEnum):
@@ -98,12 +98,23 @@ _MODEL, _CANCELLED = "model_name", "CANCELLED"
 _ENDS = ("request_success_total", "request_failure_total")
 
 
+_load: tuple[Snapshot, ServiceLoad] | None = None
+
+
+def _load_at(snapshot: Snapshot) -> ServiceLoad:
+    """Read once a moment, for all figures that are taken of it."""
+    global _load
+    if _load is None or _load[0] is not snapshot:
+        _load = snapshot, read_load()
+    return _load[1]
+
+
 def _workers(snapshot: Snapshot) -> Mapping[Key, float]:
-    return {(): float(read_load().workers)}
+    return {(): float(_load_at(snapshot).workers)}
 
 
 def _queued(snapshot: Snapshot) -> Mapping[Key, float]:
-    return {(): float(read_load().queued)}
+    return {(): float(_load_at(snapshot).queued)}
 
 
 def _services(snapshot: Snapshot) -> Mapping[Key, float]:
@@ -156,7 +167,7 @@ _OURS = (
     ),
     Value(
         "service_up", "1 where a probe, worker, engine or monitor of the status is well, else 0.",
-        ("service",), _services, every=1.0,
+        ("service",), _services, every=5.0,
     ),
     Value(
         "error_ratio", "Failed part of the requests that ended, of five at least.",

@@ -17,6 +17,7 @@ from django.conf import settings
 from django.db import DatabaseError, InterfaceError
 from django.utils import timezone
 
+from llamagpu.lib.prepared_query import PreparedQuery
 from llamagpu.lib.redis_client import SyncRedis, sync_client
 from monitoring.alerts.evaluator import Changes, Evaluator
 from monitoring.alerts.metrics import FIRING
@@ -35,6 +36,12 @@ logger = logging.getLogger(__name__)
 
 _EVERY = 1.0
 _NO_MONITOR = "no monitor evaluates the rules"
+
+# Asked every second: Django takes longer to build these than a database to answer.
+_RULES = PreparedQuery(lambda: AlertRule.objects.filter(is_enabled=True))
+_MARKS = PreparedQuery(
+    lambda: Alert.objects.firing().values_list("rule_id", "fingerprint", "severity")
+)
 
 
 class Watch:
@@ -63,11 +70,10 @@ class Watch:
         if not self._evaluator.begin(now):
             self._readings.forget()
         self._readings.begin(snapshot(), now)
-        rules = {rule.pk: rule for rule in AlertRule.objects.filter(is_enabled=True)}
+        rules = {rule.pk: rule for rule in _RULES.rows()}
         firing: dict[int, set[str]] = {}
-        rows = Alert.objects.firing().values_list("rule_id", "fingerprint", "severity")
         severities: Counter[str] = Counter()
-        for rule_id, mark, severity in rows:
+        for rule_id, mark, severity in _MARKS.rows():
             firing.setdefault(rule_id, set()).add(mark)
             severities[severity] += 1
         changes, problems = Changes(), {}

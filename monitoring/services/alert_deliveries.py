@@ -14,6 +14,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from llamagpu.http.database import release_connections
+from llamagpu.lib.prepared_query import PreparedQuery
 from llamagpu.lib.sealing import UnsealError
 from monitoring.alerts import webhook
 from monitoring.alerts.metrics import DELIVERIES
@@ -29,6 +30,12 @@ PAUSES = (10, 30, 120, 600, 1800, 7200, 21_600)
 # Longer than an attempt takes: whoever claims a message and dies leaves it to the next monitor.
 _CLAIM = timedelta(seconds=120)
 _AT_ONCE = 8
+# Asked every second: Django takes longer to build it than a database to answer.
+_WAITING = PreparedQuery(
+    lambda: (
+        AlertDelivery.objects.filter(state=DeliveryState.WAITING).order_by().values_list("pk")[:1]
+    )
+)
 
 
 class Courier:
@@ -41,6 +48,8 @@ class Courier:
 
     def dispatch(self) -> int:
         """How many were begun. Raises DatabaseError."""
+        if _WAITING.first() is None:
+            return 0
         now, num = timezone.now(), 0
         due = AlertDelivery.objects.due(now).filter(channel__is_enabled=True)
         for channel_id, pk in due.order_by("created_at").values_list("channel_id", "pk")[:200]:

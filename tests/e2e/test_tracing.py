@@ -2,21 +2,41 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx
 import pytest
+from websockets.sync.client import connect
 
 from tests.e2e.conftest import Stack, wait_until
 from tests.otlp_receiver import SeenSpan, Spans, receiving_spans
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 WORDS = "unmistakable-marmalade"
+MODEL = "smollm2-135m-instruct"
+ASK = [{"role": "user", "content": "Hi"}]
+PROCESSES = {"llamagpu-web", "llamagpu-worker", "llamagpu-engine"}
+#: Address, body, and how many jobs that makes.
+DOORS: dict[str, tuple[dict[str, Any], int]] = {
+    "/api/infer": ({"text": "Hi", "max_tokens": 3}, 1),
+    "/api/stream_infer": ({"text": "Hi", "max_tokens": 3}, 1),
+    "/api/batch_infer": ({"inputs": ["Hi", "Ho"], "max_tokens": 3}, 2),
+    "/v1/chat/completions": ({"model": MODEL, "messages": ASK, "max_tokens": 3}, 1),
+    "/v1/chat/completions?streamed": (
+        {"model": MODEL, "messages": ASK, "max_tokens": 3, "stream": True},
+        1,
+    ),
+    "/v1/completions": ({"model": MODEL, "prompt": ["Hi", "Ho"], "max_tokens": 3}, 2),
+    "/v1/embeddings": ({"model": MODEL, "input": "Hi"}, 1),
+    "/v1/responses": ({"model": MODEL, "input": "Hi", "max_output_tokens": 16}, 1),
+}
 
 
 @pytest.fixture(scope="module")
@@ -125,3 +145,54 @@ def test_the_log_names_the_request_and_never_the_prompt(traced: tuple[Stack, Spa
     assert told["component"] == "worker"
     assert "the engine died" in told["message"]
     assert not any(WORDS in str(line) for line in lines())
+
+
+def whole_trace(trace: str, num_jobs: int) -> Callable[[list[SeenSpan]], list[SeenSpan] | None]:
+    """All spans of the trace, once each of its jobs has come to its end in worker and engine."""
+
+    def found(seen: list[SeenSpan]) -> list[SeenSpan] | None:
+        spans = [span for span in seen if span.trace_id == trace]
+        ended = [sum(span.name == name for span in spans) for name in ("job", "engine", "response")]
+        return spans if ended == [num_jobs, num_jobs, 1] else None
+
+    return found
+
+
+def check_whole(spans: list[SeenSpan], root: str) -> None:
+    """Every span but the first hangs on another one of the trace."""
+    ids = {span.span_id for span in spans}
+    assert {span.service for span in spans} == PROCESSES
+    assert [span.name for span in spans if span.parent_id == PARENT] == [root]
+    assert [span.name for span in spans if span.parent_id not in ids | {PARENT}] == []
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_a_call_is_one_trace(traced: tuple[Stack, Spans], door: str) -> None:
+    stack, spans = traced
+    (body, num_jobs), trace = DOORS[door], uuid.uuid4().hex
+    headers = {**stack.headers, "traceparent": f"00-{trace}-{PARENT}-01"}
+    path = door.partition("?")[0]
+    answer = httpx.post(f"{stack.url}{path}", json=body, headers=headers, timeout=120)
+    assert answer.is_success, answer.text
+    check_whole(spans.wait_for(whole_trace(trace, num_jobs)), f"POST {path}")
+
+
+def test_calls_of_a_socket_are_of_the_traces_that_they_name(
+    traced: tuple[Stack, Spans],
+) -> None:
+    stack, spans = traced
+    whole, own = uuid.uuid4().hex, uuid.uuid4().hex
+    headers = {**stack.headers, "traceparent": f"00-{whole}-{PARENT}-01"}
+    address = stack.url.replace("http", "ws") + "/ws/infer/"
+    with connect(address, additional_headers=headers) as socket:
+        for trace in ({}, {"traceparent": f"00-{own}-{PARENT}-01"}):
+            call = {"action": "infer", "id": "c", "text": "Hi", "max_tokens": 3, **trace}
+            socket.send(json.dumps(call))
+            while json.loads(socket.recv(timeout=60))["event_type"] != "complete":
+                pass
+        socket.send(json.dumps({**call, "traceparent": "nonsense"}))
+        told = json.loads(socket.recv(timeout=60))
+    for trace_id in (whole, own):
+        check_whole(spans.wait_for(whole_trace(trace_id, 1)), "POST /ws/infer/")
+    assert told["data"]["error"]["code"] == "INVALID_INPUT"
+    assert "traceparent" in told["data"]["error"]["message"]
