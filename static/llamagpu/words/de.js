@@ -113,5 +113,9 @@ globalThis.pageWords = {
  "{rate} tokens/s": "{rate} Token/s",
  "{rule} fires": "{rule} löst aus",
  "{rule} is over": "{rule} ist vorbei",
- "{rule}: somebody sees to it": "{rule}: jemand kümmert sich darum"
+ "{rule}: somebody sees to it": "{rule}: jemand kümmert sich darum",
+ "{worker} died": "{worker} ist gestorben",
+ "{worker} died and is back": "{worker} ist gestorben und wieder da",
+ "{worker} is back": "{worker} ist wieder da",
+ "{worker} serves": "{worker} bedient Anfragen"
 };
