@@ -11,6 +11,7 @@ from django.views.decorators.http import require_safe
 from llamagpu.http.permissions import INFER, READ_MONITORING, Public, allows, declare_access
 from monitoring.configuration import current
 from monitoring.health import check_health
+from monitoring.models import Alert
 
 #: Time frames of the charts: what the API calls them, and what the page does.
 RANGES = (
@@ -29,11 +30,15 @@ CHARTS = (
     ("latency", gettext_noop("Whole requests")),
     ("queue", gettext_noop("Running and waiting")),
 )
+_MOST_ALERTS = 5
 
 
 @declare_access(Public("The first page says whether the server is ready and how to begin."))
 @require_safe
 def home(request: HttpRequest) -> HttpResponse:
+    part, may_watch = request.GET.get("part"), allows(READ_MONITORING, request.user, None)
+    if part == "alerts":
+        return render(request, "monitoring/overview_alerts.html", {"alerts": _firing(may_watch)})
     failing = [f"{probe.name}: {probe.detail}" for probe in check_health() if not probe.healthy]
     context = {
         "reasons": failing,
@@ -41,16 +46,22 @@ def home(request: HttpRequest) -> HttpResponse:
         "admin": settings.LLAMA.admin_username,
         "base_url": request.build_absolute_uri("/").rstrip("/"),
     }
-    if request.GET.get("part") == "health":
+    if part == "health":
         return render(request, "monitoring/overview_health.html", context)
-    if allows(READ_MONITORING, request.user, None):
+    if may_watch:
         shown = context | {
             "ranges": RANGES,
             "charts": CHARTS,
+            "alerts": _firing(may_watch),
             "first_steps": _first_steps(request),
         }
         return render(request, "monitoring/overview.html", shown)
     return render(request, "monitoring/home.html", context)
+
+
+def _firing(may_watch: bool) -> list[Alert]:
+    """The newest alerts that fire, for who may see them."""
+    return list(Alert.objects.firing()[:_MOST_ALERTS]) if may_watch else []
 
 
 def _first_steps(request: HttpRequest) -> str:

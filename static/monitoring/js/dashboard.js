@@ -2,9 +2,9 @@
 import { get } from "../../llamagpu/js/api.js";
 import { bytes, count, duration, percent, rounded } from "../../llamagpu/js/format.js";
 import { subscribe } from "../../llamagpu/js/live.js";
+import { localizeTimes } from "../../llamagpu/js/page.js";
 import { showError } from "../../llamagpu/js/toast.js";
 import { translate } from "../../llamagpu/js/words.js";
-import { showAlerts } from "./active_alerts.js";
 import { EventList } from "./events.js";
 import * as firstSteps from "./first_steps.js";
 import * as charts from "./overview_charts.js";
@@ -12,6 +12,7 @@ import * as charts from "./overview_charts.js";
 const HOUR = 3600000;
 const HEALTH_EVERY = 10000;
 const HISTORY_EVERY = 60000;
+const SETTLING = 500;
 
 const now = { machine: null, inference: null };
 let range = "live";
@@ -112,38 +113,48 @@ async function showModels() {
   }
 }
 
-async function showHealth() {
-  const element = document.getElementById("health");
+// Draws a part of the page anew where it has changed.
+async function renew(id) {
+  const element = document.getElementById(id);
   try {
     const response = await fetch(element.dataset.address, { credentials: "same-origin" });
-    if (response.ok && !response.redirected) {
-      const html = new DOMParser().parseFromString(await response.text(), "text/html").body;
-      if (html.textContent.trim() !== element.textContent.trim()) element.replaceChildren(...html.childNodes);
-    }
+    if (!response.ok || response.redirected) return;
+    const html = new DOMParser().parseFromString(await response.text(), "text/html").body;
+    localizeTimes(html);
+    if (html.textContent.trim() !== element.textContent.trim()) element.replaceChildren(...html.childNodes);
   } catch {
     // The bar of the page says that the server is away.
   }
-  setTimeout(showHealth, HEALTH_EVERY);
 }
 
-charts.draw();
-firstSteps.begin();
-showModels();
-showAlerts();
-setTimeout(showHealth, HEALTH_EVERY);
+// Once for many events at a time, such as those of the last hour.
+function settled(action) {
+  let pending = null;
+  return () => {
+    clearTimeout(pending);
+    pending = setTimeout(action, SETTLING);
+  };
+}
 
+async function watchHealth() {
+  await renew("health");
+  setTimeout(watchHealth, HEALTH_EVERY);
+}
+
+// The socket is opened before the charts are drawn, which takes a while.
 subscribe("system_metrics", showMachine);
 subscribe("inference_stats", showInference);
 const events = new EventList(document.getElementById("events"), document.getElementById("no-events"));
 for (const stream of ["model_events", "plugin_events", "alert_events"]) {
   subscribe(stream, (event) => events.add(event), { past: HOUR });
 }
-subscribe("alert_events", showAlerts);
-let pending = null;
-subscribe("model_events", () => {
-  clearTimeout(pending);
-  pending = setTimeout(showModels, 500);
-});
+charts.draw();
+firstSteps.begin();
+showModels();
+setTimeout(watchHealth, HEALTH_EVERY);
+
+subscribe("alert_events", settled(() => renew("alerts")));
+subscribe("model_events", settled(showModels));
 for (const choice of document.querySelectorAll("input[name=range]")) {
   choice.addEventListener("change", () => chooseRange(choice.value));
 }
