@@ -151,13 +151,11 @@ def test_progress_is_there_while_it_runs(root: Path, make_puller: Make, redis_cl
     assert (found.stage, found.bytes, found.total, found.worker) == ("download", 5, 10, "w")
 
 
-def test_a_change_of_mind_ends_the_program(
-    root: Path, make_puller: Make, redis_client: Any
-) -> None:
+def test_a_change_of_mind_ends_the_program(root: Path, make_puller: Make) -> None:
     model = wanted()
     puller = make_puller(HANG)
     puller.look()
-    wait_until(lambda: pull_progress.read(redis_client, "tiny"), "it runs")
+    wait_until(running, "it runs")
     cancel_pull(actor=None, model=model)
     puller.look()
     wait_until(lambda: not running(), "the program is gone")
@@ -180,7 +178,8 @@ def test_two_workers_fetch_it_once(root: Path, make_puller: Make, redis_client: 
     first, second = make_puller(HANG, "one"), make_puller(HANG, "two")
     first.look()
     second.look()
-    wait_until(lambda: pull_progress.read(redis_client, "tiny"), "it runs")
+    # Its first word is told before there is a program.
+    wait_until(lambda: (told := pull_progress.read(redis_client, "tiny")) and told.bytes, "it runs")
     first.look()
     second.look()
     assert len(running()) == 1
