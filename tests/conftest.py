@@ -15,6 +15,7 @@ import pytest
 from django.conf import settings as project_settings
 from django.db import connection
 from django.test import Client
+from servestatic.middleware import ServeStaticMiddleware
 
 from accounts import failed_attempts, limit_policies, limits, role_rights
 from accounts.models import User
@@ -78,6 +79,23 @@ def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
     """
     with django_db_blocker.unblock():
         audit_guard.remove(connection)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def static_files_found_once() -> Iterator[None]:
+    """Every client makes the middleware anew, which would look for all files again at its first call."""
+    find = ServeStaticMiddleware.add_files_from_finders
+    found: list[tuple[dict[str, Any], list[tuple[str, str]]]] = []
+
+    def find_once(middleware: ServeStaticMiddleware) -> None:
+        if not found:
+            find(middleware)
+            found.append((middleware.files, middleware.directories))
+        middleware.files, middleware.directories = (part.copy() for part in found[0])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ServeStaticMiddleware, "add_files_from_finders", find_once)
+        yield
 
 
 @pytest.fixture(autouse=True)
