@@ -16,6 +16,10 @@ MANAGE := $(BIN)/python manage.py
 
 # The engine knows no database, and the whole stack starts on a SQLite of its own.
 DATABASE_TESTS := tests --ignore tests/inference/engine --ignore tests/inference/benchmark --ignore tests/e2e --ignore tests/browser
+# What `make test` leaves to `make test-postgres`: calls that are refused before the database is asked, and
+# pages, each of which tests/architecture/test_matrix.py opens on PostgreSQL as every role anyway.
+ONE_DATABASE := --ignore-glob '*refusals*' --ignore-glob '*bad_input*' --ignore-glob '*/views/*' --ignore-glob '*/admin/*'
+POSTGRES_ARGS ?= -n 2
 
 # A stamp carries the hash of what it was made from: a changed pin makes a new stamp necessary.
 hash = $(shell cat $(1) 2>/dev/null | sha256sum | cut -c1-16)
@@ -34,7 +38,7 @@ pip_install = $(BIN)/python -m pip install --progress-bar off $(1) 2>.venv/pip.l
   || { cat .venv/pip.log >&2; exit 1; }
 PRODUCTION := LLAMA_PUBLIC_URL=https://llm.example.org LLAMA_TRUSTED_PROXY=true
 
-.PHONY: help setup serve test test-postgres test-browser screenshots lighthouse messages check lint format typecheck fuzz quality clean bench-gpu
+.PHONY: help setup serve test test-postgres test-browser screenshots lighthouse messages check contracts lint format typecheck fuzz quality clean bench-gpu
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,14 +53,13 @@ serve: $(RUNTIME) $(ASSETS) ## start everything, until Ctrl-C
 bench: setup ## speed and memory, beside other engines: make bench BENCH_ARGS="--engines ours"
 	@exec $(MANAGE) bench $(BENCH_ARGS)
 
-test: setup check ## all checks and all tests
-	$(BIN)/python -m pytest -n 2 -m "database" $(PYTEST_ARGS) $(DATABASE_TESTS)
-	$(BIN)/python -m pytest -m "not database and not browser" $(PYTEST_ARGS)
-	@$(MAKE) test-browser
-	@$(MAKE) test-postgres
+test: setup $(DEV) ## all checks and all tests, on two cores
+	@$(MAKE) -j 2 -O check
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder -m "not browser" $(PYTEST_ARGS)
+	@$(MAKE) -j 2 -O test-browser test-postgres POSTGRES_ARGS="$(ONE_DATABASE)"
 
 test-postgres: setup $(DEV) ## what touches the database, on a real PostgreSQL server of its own
-	$(BIN)/python -m tests.postgres pytest -n 2 -m database $(DATABASE_TESTS)
+	$(BIN)/python -m tests.postgres pytest -m database $(DATABASE_TESTS) $(POSTGRES_ARGS)
 
 test-browser: setup $(DEV) ## every page as every role, in Chromium, which is installed where it is missing
 	$(BIN)/python -m pytest -m browser $(PYTEST_ARGS) tests/browser
@@ -70,7 +73,9 @@ lighthouse: setup $(DEV) $(LIGHTHOUSE) ## the overview in Lighthouse: make light
 messages: $(DEV) ## compile locale/, the words of other languages
 	$(BIN)/python scripts/compile_messages.py
 
-check: lint typecheck ## every check that is not a test
+check: lint typecheck contracts ## every check that is not a test
+
+contracts: setup $(DEV)
 	$(BIN)/lint-imports
 	$(MANAGE) check
 	$(PRODUCTION) $(MANAGE) check --deploy --fail-level WARNING

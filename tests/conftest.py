@@ -30,13 +30,15 @@ from monitoring.metrics import REGISTRY, Registry, reading
 from monitoring.metrics.flusher import Flusher
 from monitoring.metrics.reading import Snapshot, read_snapshot
 from monitoring.metrics.storage import changes_of
-from tests.environment import MODEL_ROOT
+from tests.environment import MODEL_ROOT, PROJECT_ROOT
 
 PASSWORD = "correct horse battery staple"
 MODEL = "smollm2-135m-instruct"
 
 
 _DATABASE_FIXTURES = {"db", "transactional_db", "django_db_reset_sequences"}
+# A minute and more each: whoever came to them last would work on alone.
+_LONG = {("tests", "e2e"), ("tests", "contract")}
 
 # How long an example takes says more of the machine than of the code.
 hypothesis.settings.register_profile("no-clock", deadline=None)
@@ -44,11 +46,26 @@ hypothesis.settings.load_profile("no-clock")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks what uses the database: `make test-postgres` runs it on a PostgreSQL server too."""
+    """Marks what uses the database, and puts the whole in an order that two workers can share.
+
+    Tests without the database stay together by file, those of the shared stack all together, and
+    begin with what takes longest; the others go singly to whoever is free, in pytest-django's order.
+    """
+    ranks: dict[str, int] = {}
     for item in items:
-        used = _DATABASE_FIXTURES & set(getattr(item, "fixturenames", ()))
-        if used or item.get_closest_marker("django_db"):
+        fixtures = set(getattr(item, "fixturenames", ()))
+        folder = item.path.relative_to(PROJECT_ROOT).parts[:2]
+        if _DATABASE_FIXTURES & fixtures or item.get_closest_marker("django_db"):
             item.add_marker(pytest.mark.database)
+            ranks[item.nodeid] = 3
+        elif folder == ("tests", "e2e") and "stack" in fixtures:
+            item.add_marker(pytest.mark.xdist_group("stack"))
+            ranks[item.nodeid] = 0
+        else:
+            item.add_marker(pytest.mark.xdist_group(str(item.path)))
+            is_long = folder in _LONG or item.path.name == "test_default_model.py"
+            ranks[item.nodeid] = 1 if is_long else 2
+    items.sort(key=lambda item: ranks[item.nodeid])
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from tests.contract.fuzz import run
 
 
 def test_every_call_is_answered_as_it_is_described(portal: OwnStack, tmp_path: Path) -> None:
-    """The same calls each time; `make fuzz` makes others."""
+    """The same calls each time, few of them by chance; `make fuzz` makes others, and many."""
     done = run(
-        portal, tmp_path, "--phases", "examples,coverage,fuzzing", "--max-examples", "8",
+        portal, tmp_path, "--phases", "examples,coverage,fuzzing", "--max-examples", "2",
         "--max-time", "90", "--seed", "1",
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-10_000:] + done.stderr

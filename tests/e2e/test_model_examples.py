@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.conftest import MODEL
 from tests.e2e.conftest import Stack
 from tests.e2e.page_examples import Example, examples_of, run_example
-from tests.environment import MODEL_ROOT, PROJECT_ROOT
+from tests.environment import PROJECT_ROOT
 from tests.inference.pulling.hub_server import COMMIT, REPOSITORY, Hub, files_of, serve
 
 EXAMPLES = [item for item in examples_of("api.md") if item.title.startswith("Models: ")]
@@ -25,12 +25,17 @@ _WRITE = (
 
 
 @pytest.fixture(scope="module")
-def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
-    """With a model of a few thousand weights."""
-    folder = tmp_path_factory.mktemp("hub")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of a few thousand weights."""
+    folder = tmp_path_factory.mktemp("tiny")
     command = [sys.executable, "-c", _WRITE, str(folder)]
     subprocess.run(command, cwd=PROJECT_ROOT, check=True, capture_output=True)
-    found = Hub(files_of(folder))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def hub(tiny: Path) -> Iterator[Hub]:
+    found = Hub(files_of(tiny))
     server = serve(found)
     yield found
     server.shutdown()
@@ -38,13 +43,16 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
 
 
 @pytest.fixture(scope="module")
-def own_stack(tmp_path_factory: pytest.TempPathFactory, hub: Hub) -> Iterator[Stack]:
+def own_stack(tmp_path_factory: pytest.TempPathFactory, tiny: Path, hub: Hub) -> Iterator[Stack]:
     root = tmp_path_factory.mktemp("models")
-    (root / MODEL).symlink_to(MODEL_ROOT / MODEL)
-    (root / "team").mkdir()
-    shutil.copytree(MODEL_ROOT / MODEL, root / "my-model")
-    data = tmp_path_factory.mktemp("data")
-    stack = Stack(data, model_root=root, LLAMA_HUB_ENDPOINT=hub.url)
+    for name in ("tiny", "my-model"):
+        shutil.copytree(tiny, root / name)
+    stack = Stack(
+        tmp_path_factory.mktemp("data"),
+        model_root=root,
+        LLAMA_HUB_ENDPOINT=hub.url,
+        LLAMA_DEFAULT_MODEL="tiny",
+    )
     try:
         stack.wait_ready()
         yield stack
@@ -52,29 +60,15 @@ def own_stack(tmp_path_factory: pytest.TempPathFactory, hub: Hub) -> Iterator[St
         stack.stop()
 
 
-def run(stack: Stack, *command: str) -> subprocess.CompletedProcess[str]:
-    key = stack.headers["Authorization"].removeprefix("Bearer ")
-    return subprocess.run(
-        command,
-        cwd=PROJECT_ROOT,
-        env={**os.environ, **stack.environment, "KEY": key},
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
-
-
-def test_a_model_answers_in_the_terminal(own_stack: Stack) -> None:
+def test_a_model_answers_in_the_terminal(stack: Stack) -> None:
     words = (MODEL, "What is the capital of France?", "--temperature", "0", "--max-tokens", "20")
-    done = run(own_stack, sys.executable, "manage.py", "run", *words)
-    assert done.returncode == 0, done.stderr
-    assert "Paris" in done.stdout
+    assert "Paris" in stack.manage("run", *words)
 
 
 def test_the_way_from_a_folder_to_its_end(own_stack: Stack, tmp_path: Path) -> None:
     (example,) = examples_of("models.md")[:1]
     # The folder that `serve` has found at its start is registered by hand in the example.
-    forget(own_stack, "my-model", "--keep-files")
+    forget(own_stack, "my-model")
     last = run_example(own_stack, example, tmp_path).strip().splitlines()[-1]
     assert '"state":"removed"' in last.replace(" ", "")
     assert Path(own_stack.environment["LLAMA_MODEL_PATH"], "my-model", "config.json").is_file()
@@ -84,12 +78,13 @@ def test_the_way_from_a_folder_to_its_end(own_stack: Stack, tmp_path: Path) -> N
 def test_an_example_of_the_api_does_what_it_says(
     own_stack: Stack, example: Example, tmp_path: Path
 ) -> None:
-    forget(own_stack, "my-model", "--keep-files")
+    forget(own_stack, "my-model")
     said = run_example(own_stack, example, tmp_path, **{"org/name": REPOSITORY})
     assert COMMIT in said if "hub" in example.title else "my-model" in said
     forget(own_stack, "fetched")
 
 
-def forget(stack: Stack, name: str, *options: str) -> None:
-    """Whether or not it is there."""
-    run(stack, sys.executable, "manage.py", "rm", name, *options)
+def forget(stack: Stack, name: str) -> None:
+    """Whether or not it is there; a folder stays, what was fetched goes."""
+    url = f"{stack.url}/api/models/{name}"
+    assert httpx.delete(url, headers=stack.headers, timeout=60).status_code in (200, 404)

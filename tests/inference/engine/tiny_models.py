@@ -129,6 +129,13 @@ def write_model(
     return folder
 
 
+def write_quick_model(folder: Path) -> Path:
+    """A tiny model to which a line of text is one token: its quality is measured in a moment."""
+    tokenizer = character_tokenizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[^\n]+|\n"), behavior="isolated")
+    return write_model(folder, tokenizer=tokenizer)
+
+
 def text_of(token_ids: list[int]) -> str:
     """What the character tokenizer makes of plain ids."""
     return "".join(chr(FIRST_CHARACTER + token_id) for token_id in token_ids if token_id < EOS)

@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tokenizers import Regex, pre_tokenizers
 
 from inference.engine.native.compiler import build_library, open_library
 from inference.engine.native.library import KernelLibrary
 from inference.engine.native.preparation import prepare
 from inference.model_files import read_model_files
-from tests.inference.engine.tiny_models import character_tokenizer, write_model
+from tests.inference.engine.tiny_models import write_quick_model
 
 
 @pytest.fixture(scope="session")
@@ -30,10 +29,8 @@ def library(kernel_cache: Path) -> KernelLibrary:
 
 @pytest.fixture(scope="session")
 def quick_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny model, to which a line of text is one token: it is measured in a moment."""
-    tokenizer = character_tokenizer()
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[^\n]+|\n"), behavior="isolated")
-    return write_model(tmp_path_factory.mktemp("quick"), tokenizer=tokenizer)
+    """The tiny model that is measured in a moment."""
+    return write_quick_model(tmp_path_factory.mktemp("quick"))
 
 
 @pytest.fixture(scope="session")

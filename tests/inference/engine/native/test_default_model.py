@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 import pytest
 
 from inference.engine.native.artifact import artifact_file, open_artifact
-from inference.engine.native.compiler import build_library
-from inference.engine.native.preparation import prepare
 from inference.engine.quality.comparison import PERPLEXITY_LIMIT
 from inference.model_files import read_model_files
 from inference.protocol import FinishReason, Prompt
-from tests.environment import MODEL_ROOT
 from tests.inference.engine.harness import Harness, running_engine
+from tests.prepared_model import CACHE, prepared_cache
+from tests.prepared_model import MODEL as PATH
 
-PATH = MODEL_ROOT / "smollm2-135m-instruct"
-# Beside the model, where the project itself keeps such files: preparing takes two minutes.
-CACHE = MODEL_ROOT.parent / "cache"
 QUESTIONS = [
     "What is the capital of France?",
     "Write one sentence about the sea.",
@@ -36,12 +31,7 @@ pytestmark = pytest.mark.timeout(1800)
 
 @pytest.fixture(scope="module")
 def engine() -> Iterator[Harness]:
-    files = read_model_files(PATH)
-    build_library(CACHE)
-    if open_artifact(artifact_file(CACHE, files)) is None:
-        num_threads = len(os.sched_getaffinity(0))
-        prepare(files, CACHE, num_threads, lambda stage, fraction: None)
-    settings = {"optimization_level": 3, "cache_dir": str(CACHE), "num_threads": 2}
+    settings = {"optimization_level": 3, "cache_dir": str(prepared_cache()), "num_threads": 2}
     with running_engine(PATH, max_model_len=2048, **settings) as harness:
         assert harness.running.backend.optimization_level == 3
         yield harness
