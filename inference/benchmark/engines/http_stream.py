@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import io
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +15,7 @@ from inference.benchmark.figures import Trace
 
 _TIMEOUT = 600.0
 _LONGEST_ERROR = 300
+_READ_BYTES = 1 << 16
 _DATA = b"data: "
 _END = b"[DONE]"
 
@@ -73,12 +75,16 @@ class HttpStreamClient:
         return Trace(sent, tuple(arrivals))
 
 
-def read_events(lines: Iterator[bytes] | http.client.HTTPResponse) -> Iterator[dict[str, Any]]:
-    """The JSON objects of a stream, as they come."""
-    for line in lines:
-        if line.startswith(_DATA) and line.strip() != _DATA + _END:
-            event: dict[str, Any] = json.loads(line[len(_DATA) :])
-            yield event
+def read_events(response: http.client.HTTPResponse | io.BytesIO) -> Iterator[dict[str, Any]]:
+    """The JSON objects of a stream, as they come. What is asked of the response line by line costs
+    several times as much, which the engines would lack that are measured on the same processors."""
+    rest = b""
+    while data := response.read1(_READ_BYTES):
+        *lines, rest = (rest + data).split(b"\n")
+        for line in lines:
+            if line.startswith(_DATA) and line.strip() != _DATA + _END:
+                event: dict[str, Any] = json.loads(line[len(_DATA) :])
+                yield event
 
 
 def read_whole(response: http.client.HTTPResponse) -> Iterator[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import io
 import json
 import os
 import sys
@@ -15,7 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
-from inference.benchmark.engines import environment
+from inference.benchmark.engines import environment, http_stream
 from inference.benchmark.engines.base import EngineUnavailableError, RunFailedError, Setting
 from inference.benchmark.engines.driven import DrivenEngine
 from inference.benchmark.engines.environment import Environment
@@ -94,8 +95,14 @@ def test_a_server_that_is_not_there_does_not_answer(port: int) -> None:
 
 
 def test_only_data_lines_are_events() -> None:
-    lines = [b": ping\n", b'data: {"a": 1}\n', b"\n", b"data: [DONE]\n"]
-    assert list(read_events(iter(lines))) == [{"a": 1}]
+    stream = io.BytesIO(b': ping\ndata: {"a": 1}\n\ndata: [DONE]\n')
+    assert list(read_events(stream)) == [{"a": 1}]
+
+
+def test_an_event_may_come_in_several_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_stream, "_READ_BYTES", 5)
+    stream = io.BytesIO(b'data: {"a": 1}\n\ndata: {"b": 2}\n\n')
+    assert list(read_events(stream)) == [{"a": 1}, {"b": 2}]
 
 
 # ------------------------------------------------------------------ libraries
