@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from monitoring.alerts.labels import matches
-from monitoring.alerts.values import ValueKind, value_of, watchables
+from monitoring.alerts.values import ValueKind, begin_moment, value_of, watchables
 from monitoring.alerts.windows import Series, Windows
 from monitoring.alerts.words import Comparison
 from monitoring.metrics.histograms import HistogramValue, difference, percentile
@@ -58,6 +58,7 @@ class Readings:
 
     def begin(self, snapshot: Snapshot, now: float) -> None:
         """A new moment; `now` is monotonic."""
+        begin_moment()
         self._snapshot, self._now = snapshot, now
         self._fresh.clear()
         self._known = watchables()

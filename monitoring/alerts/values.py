@@ -98,23 +98,29 @@ _MODEL, _CANCELLED = "model_name", "CANCELLED"
 _ENDS = ("request_success_total", "request_failure_total")
 
 
-_load: tuple[Snapshot, ServiceLoad] | None = None
+_load: ServiceLoad | None = None
 
 
-def _load_at(snapshot: Snapshot) -> ServiceLoad:
+def begin_moment() -> None:
+    """What was read for an earlier one counts no more."""
+    global _load
+    _load = None
+
+
+def _load_now() -> ServiceLoad:
     """Read once a moment, for all figures that are taken of it."""
     global _load
-    if _load is None or _load[0] is not snapshot:
-        _load = snapshot, read_load()
-    return _load[1]
+    if _load is None:
+        _load = read_load()
+    return _load
 
 
 def _workers(snapshot: Snapshot) -> Mapping[Key, float]:
-    return {(): float(_load_at(snapshot).workers)}
+    return {(): float(_load_now().workers)}
 
 
 def _queued(snapshot: Snapshot) -> Mapping[Key, float]:
-    return {(): float(_load_at(snapshot).queued)}
+    return {(): float(_load_now().queued)}
 
 
 def _services(snapshot: Snapshot) -> Mapping[Key, float]:

@@ -69,7 +69,8 @@ class Watch:
         now = self._clock()
         if not self._evaluator.begin(now):
             self._readings.forget()
-        self._readings.begin(snapshot(), now)
+        # The meter of this process reads it every second, too.
+        self._readings.begin(snapshot(max_age=_EVERY), now)
         rules = {rule.pk: rule for rule in _RULES.rows()}
         firing: dict[int, set[str]] = {}
         severities: Counter[str] = Counter()
