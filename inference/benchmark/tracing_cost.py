@@ -87,7 +87,7 @@ class _Materials:
         started = Started(self.job.job_id, 20, 0.0)
         deltas = [Delta(self.job.job_id, "a", number + 1) for number in range(_TOKENS)]
         finished = Finished(self.job.job_id, "a", FinishReason.STOP, usage, Timings())
-        self.events: list[list[EngineEvent]] = [[one] for one in (started, *deltas, finished)]
+        self.events: list[list[EngineEvent]] = [[started], *([one] for one in deltas), [finished]]
         self.done = DoneEvent("a", FinishReason.STOP, usage, Timings(), "a", "cpu")
 
 
