@@ -85,9 +85,12 @@ class _Materials:
             str(uuid4()), 1, "req", "a", Prompt(text="Hello"), SamplingParams(), now, now + 60
         )
         started = Started(self.job.job_id, 20, 0.0)
-        deltas = [Delta(self.job.job_id, "a", number + 1) for number in range(_TOKENS)]
+        deltas: list[EngineEvent] = [
+            Delta(self.job.job_id, "a", number + 1) for number in range(_TOKENS)
+        ]
         finished = Finished(self.job.job_id, "a", FinishReason.STOP, usage, Timings())
-        self.events: list[list[EngineEvent]] = [[started], *([one] for one in deltas), [finished]]
+        self.events: list[list[EngineEvent]] = [[started], *([one] for one in deltas)]
+        self.events.append([finished])
         self.done = DoneEvent("a", FinishReason.STOP, usage, Timings(), "a", "cpu")
 
 
