@@ -51,6 +51,7 @@ function showInference({ data, timestamp }) {
 }
 
 async function chooseRange(value) {
+  await drawn;
   range = value;
   clearTimeout(timer);
   reading?.abort();
@@ -148,7 +149,7 @@ const events = new EventList(document.getElementById("events"), document.getElem
 for (const stream of ["model_events", "plugin_events", "alert_events"]) {
   subscribe(stream, (event) => events.add(event), { past: HOUR });
 }
-charts.draw();
+const drawn = charts.draw();
 firstSteps.begin();
 showModels();
 setTimeout(watchHealth, HEALTH_EVERY);

@@ -44,12 +44,15 @@ const CHARTS = {
 };
 
 const charts = new Map();
+const nextTask = () => new Promise((resolve) => setTimeout(resolve));
 const LIVE_SPAN = 300;
 
-export function draw() {
+// Each in a task of its own: figures that come meanwhile need not wait for all of them.
+export async function draw() {
   for (const canvas of document.querySelectorAll("canvas[data-chart]")) {
     const { lines, format, max } = CHARTS[canvas.dataset.chart];
     charts.set(canvas.dataset.chart, lineChart(canvas, lines.map((line) => line.label), { format, max }));
+    await nextTask();
   }
 }
 
