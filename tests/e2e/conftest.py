@@ -170,7 +170,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_until(condition: Callable[[], Any], what: str, patience: float = 60) -> Any:
+def wait_until(condition: Callable[[], Any], what: str, patience: float = 120) -> Any:
     """Poll until truthy; the limit only ends a test that has failed anyway."""
     deadline = time.monotonic() + patience
     while not (found := condition()):
