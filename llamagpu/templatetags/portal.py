@@ -45,7 +45,7 @@ def seconds(value: float | None) -> str:
     if value is None:
         return _NONE
     if value < 1:
-        return f"{_rounded(value * 1000, 1 if value < 0.01 else 0)} ms"
+        return f"{_rounded(value * 1000, 1 if 0.00005 < value < 0.01 else 0)} ms"
     if value < 60:
         return f"{_rounded(value, 2 if value < 10 else 1)} s"
     minutes, rest = divmod(int(value), 60)

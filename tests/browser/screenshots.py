@@ -32,24 +32,29 @@ PAGES = {
     "plugins": "/plugins",
     "plugin": "/plugins/pii_redactor",
     "jobs": "/jobs",
+    "job": "/jobs",
     "keys": "/keys",
     "usage": "/usage",
     "monitoring": "/monitoring",
     "alerts": "/alerts",
+    "alert-rules": "/alerts?tab=rules",
     "users": "/users",
     "roles": "/roles",
     "limits": "/limits",
     "settings": "/settings",
     "audit": "/audit",
+    "log": "/logs",
     "account": "/account/",
 }
+# Those that are shown on a phone too.
+ON_PHONE = {"overview", "playground", "models", "jobs", "roles", "log"}
 QUESTIONS = (
     "What is the capital of France?",
     "List three facts about the Moon.",
     "Explain what a hash table is.",
     "Write a haiku about rain.",
 )
-COLOURS = 128
+COLOURS = 256
 
 
 def fill(stack: Stack) -> None:
@@ -83,7 +88,7 @@ def traffic(stack: Stack) -> Iterator[None]:
 def chat(page: BrowserPage) -> None:
     page.get_by_label("Your message").fill("List three facts about the Moon.")
     page.get_by_label("Your message").press("Enter")
-    expect(page.get_by_role("article")).to_have_attribute("aria-busy", "false", timeout=60_000)
+    expect(page.get_by_role("article")).to_have_attribute("aria-busy", "false", timeout=240_000)
 
 
 def await_charts(page: BrowserPage) -> None:
@@ -96,7 +101,12 @@ def await_charts(page: BrowserPage) -> None:
     )
 
 
-PREPARE = {"overview": await_charts, "playground": chat}
+def open_job(page: BrowserPage) -> None:
+    page.locator("tr", has_text="succeeded").get_by_role("link").first.click()
+    expect(page.locator("#job")).to_be_visible()
+
+
+PREPARE = {"overview": await_charts, "playground": chat, "job": open_job}
 
 
 def take(page: BrowserPage, name: str) -> None:
@@ -110,9 +120,8 @@ def take(page: BrowserPage, name: str) -> None:
 
 def save(picture: bytes, path: Path) -> None:
     """With few colours: a page has no more, and the file is a third of the size."""
-    reduced = (
-        Image.open(io.BytesIO(picture)).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
-    )
+    drawn = Image.open(io.BytesIO(picture)).convert("RGB")
+    reduced = drawn.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, 1, dither=Image.Dither.NONE)
     reduced.save(path, optimize=True)
 
 
@@ -131,9 +140,9 @@ def main() -> None:
                     page.goto(stack.url + path, wait_until="networkidle")
                     PREPARE.get(name, lambda page: None)(page)
                     take(page, name)
-                    if name == "overview":
+                    if name in ON_PHONE:
                         page.set_viewport_size(PHONE)  # type: ignore[arg-type]
-                        take(page, "overview-phone")
+                        take(page, f"{name}-phone")
                     page.close()
         browser.close()
 

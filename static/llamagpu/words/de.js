@@ -25,7 +25,7 @@ globalThis.pageWords = {
  "Its engines end, and the files of a pulled model are removed.": "Seine Engines enden, und die Dateien eines geholten Modells werden entfernt.",
  "Its files are removed.": "Seine Dateien werden entfernt.",
  "Its files as they are now (SHA-256 {sha256}) may run once somebody loads it. If they change, it waits again.": "Seine Dateien, wie sie jetzt sind (SHA-256 {sha256}), dürfen laufen, sobald jemand es lädt. Ändern sie sich, wartet es wieder.",
- "Key-value cache": "Schlüssel-Wert-Speicher",
+ "Key-value cache": "KV-Cache",
  "Keys, jobs and conversations go too. What was used stays in the usage, deeds in the audit log.": "Schlüssel, Aufträge und Gespräche gehen mit. Der Verbrauch bleibt verzeichnet, Taten bleiben im Prüfprotokoll.",
  "Kind": "Art",
  "Labels": "Merkmale",
