@@ -20,6 +20,7 @@ from django.db import Error, connection
 
 from llamagpu.lib.config import LlamaConfig
 from llamagpu.lib.env import Env, EnvError
+from llamagpu.lib.prepared_query import PreparedQuery
 from llamagpu.lib.setting_fields import FIELD_BY_NAME, SETTING_FIELDS, Applies
 from monitoring.models import ConfigValue
 
@@ -48,6 +49,8 @@ _NEVER = float("-inf")
 _known = _Known({}, _NEVER)
 _frozen: dict[str, Any] | None = None
 _refreshing = threading.Lock()
+# Every process asks every other second: Django takes longer to build it than a database to answer.
+_ROWS = PreparedQuery(lambda: ConfigValue.objects.values_list("name", "value"))
 _listeners: list[Listener] = []
 _running_readers: list[RunningReader] = []
 _complaints: set[str] = set()
@@ -68,6 +71,12 @@ def current() -> LlamaConfig:
     values = _known.values if _frozen is None else {**_known.values, **_frozen}
     base: LlamaConfig = settings.LLAMA
     return replace(base, **values) if values else base
+
+
+def refresh() -> None:
+    """Read it now, from a thread that has a connection, so that others need not open one."""
+    with _refreshing:
+        _refresh()
 
 
 def freeze() -> LlamaConfig:
@@ -136,7 +145,7 @@ def _refresh() -> None:
 def _read() -> dict[str, Any]:
     was_open = connection.connection is not None
     try:
-        rows = list(ConfigValue.objects.values_list("name", "value"))
+        rows = _ROWS.rows()
     finally:
         if not was_open and not connection.in_atomic_block:
             connection.close()  # a thread that only waits must not hold one

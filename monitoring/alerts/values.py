@@ -173,7 +173,7 @@ _OURS = (
     ),
     Value(
         "service_up", "1 where a probe, worker, engine or monitor of the status is well, else 0.",
-        ("service",), _services, every=5.0,
+        ("service",), _services, every=10.0,
     ),
     Value(
         "error_ratio", "Failed part of the requests that ended, of five at least.",

@@ -20,7 +20,7 @@ _FIND_EVERY = 5.0
 # Counting open files lists them all.
 _FDS_EVERY = 5.0
 # Reading how memory is shared walks all of a process's pages: not every second.
-_PSS_EVERY = 60.0
+_PSS_EVERY = 180.0
 
 
 class Role(StrEnum):
@@ -36,7 +36,7 @@ class Role(StrEnum):
 @dataclass(frozen=True, slots=True)
 class ProcessUsage:
     """One process. `cpu` is percent of one core since the last reading, bytes of memory; `pss` shares
-    what several have in common between them and may be a minute old, `fds` five seconds."""
+    what several have in common between them and may be three minutes old, `fds` five seconds."""
 
     role: Role
     pid: int

@@ -21,7 +21,7 @@ from django.conf import settings
 from llamagpu.lib.redis_client import SyncRedis, sync_client
 from monitoring.collectors.node import NodeReader, NodeReading
 from monitoring.collectors.processes import supervisor_of
-from monitoring.configuration import current
+from monitoring.configuration import LIFETIME, current, refresh
 from monitoring.history.recorder import Recorder
 from monitoring.live_events import INFERENCE_STATS, SYSTEM_METRICS, latest, publish
 from monitoring.logs.handler import start_log_store
@@ -41,6 +41,8 @@ logger = logging.getLogger(__name__)
 
 _LEASE_SECONDS = 10.0
 _RECORD_EVERY = 5.0
+# More often than what is known of the configuration grows stale.
+_CONFIGURE_EVERY = LIFETIME / 2
 _CLOSE_TIMEOUT = 1.0
 
 
@@ -68,8 +70,11 @@ class Monitor:
         self._meter = InferenceMeter()
         self._recorder = Recorder()
         recording = Duty("history", self._record, _RECORD_EVERY, by_leader=False)
+        # Sampling asks for it every second, in a thread that holds no connection.
+        configuring = Duty("configuration", refresh, _CONFIGURE_EVERY, by_leader=False)
         registered = registered_duties() if duties is None else duties
-        self._duties = DutyRunner([recording, *registered], lambda: self._leadership.is_held)
+        own = [recording, configuring]
+        self._duties = DutyRunner([*own, *registered], lambda: self._leadership.is_held)
         self._is_counting = is_counting
         self._started_unix = time.time()
         self._sampled_at: float | None = None
