@@ -55,7 +55,8 @@ bench: setup ## speed and memory, beside other engines: make bench BENCH_ARGS="-
 
 test: setup $(DEV) ## all checks and all tests, on two cores
 	@$(MAKE) -j 2 -O check
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder -m "not browser" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 -m database $(PYTEST_ARGS) $(DATABASE_TESTS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not database and not browser" $(PYTEST_ARGS)
 	@$(MAKE) -j 2 -O test-browser test-postgres POSTGRES_ARGS="$(ONE_DATABASE)"
 
 test-postgres: setup $(DEV) ## what touches the database, on a real PostgreSQL server of its own

@@ -46,26 +46,22 @@ hypothesis.settings.load_profile("no-clock")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks what uses the database, and puts the whole in an order that two workers can share.
-
-    Tests without the database stay together by file, those of the shared stack all together, and
-    begin with what takes longest; the others go singly to whoever is free, in pytest-django's order.
-    """
-    ranks: dict[str, int] = {}
+    """Marks what uses the database, and puts the longest first: nobody shall work on alone at the end."""
     for item in items:
         fixtures = set(getattr(item, "fixturenames", ()))
-        folder = item.path.relative_to(PROJECT_ROOT).parts[:2]
         if _DATABASE_FIXTURES & fixtures or item.get_closest_marker("django_db"):
             item.add_marker(pytest.mark.database)
-            ranks[item.nodeid] = 3
-        elif folder == ("tests", "e2e") and "stack" in fixtures:
-            item.add_marker(pytest.mark.xdist_group("stack"))
-            ranks[item.nodeid] = 0
-        else:
-            item.add_marker(pytest.mark.xdist_group(str(item.path)))
-            is_long = folder in _LONG or item.path.name == "test_default_model.py"
-            ranks[item.nodeid] = 1 if is_long else 2
-    items.sort(key=lambda item: ranks[item.nodeid])
+    items.sort(key=_rank)
+
+
+def _rank(item: pytest.Item) -> int:
+    if item.get_closest_marker("database"):
+        return 2
+    return 0 if _folder(item) in _LONG or item.path.name == "test_default_model.py" else 1
+
+
+def _folder(item: pytest.Item) -> tuple[str, ...]:
+    return item.path.relative_to(PROJECT_ROOT).parts[:2]
 
 
 @dataclass(frozen=True)
