@@ -91,7 +91,7 @@ class InstantWorker:
         if not self.is_idle:
             self.end(job)
 
-    def ring_many(self, job_ids: Sequence[str], queue: str = "") -> None:
+    def ring_many(self, job_ids: Sequence[str], queue: str = "", traceparent: str = "") -> None:
         for job_id in job_ids:
             row = InferenceJob.objects.select_related("model").get(pk=UUID(job_id))
             self.ring(message_for(row))

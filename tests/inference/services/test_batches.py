@@ -185,7 +185,7 @@ def test_a_broker_that_is_away_settles_every_job(
 ) -> None:
     from inference.services import batches
 
-    def away(job_ids: Any, queue: str) -> None:
+    def away(job_ids: Any, queue: str, traceparent: str) -> None:
         raise batches.BrokerUnavailableError("away")
 
     monkeypatch.setattr(batches, "ring_many", away)
