@@ -29,6 +29,7 @@ PROBLEMS = {
         "TooManyRequests",
         "A rate, a quota or the queue is full; `Retry-After` says until when.",
     ),
+    "431": ("HeadTooLong", "The address or a header is too long."),
     "499": ("Cancelled", "The job was ended by its owner, before it was done."),
     "500": ("Failed", "The job or the server failed; the request id finds it in the log."),
     "503": ("Unavailable", "No worker, no memory, or something behind the server is away."),
@@ -84,7 +85,7 @@ class ApiSchema(AutoSchema):
 
     def _problems(self) -> set[str]:
         rule = rule_for(self.view, self.method)
-        found = {"400", "401", "406", "429", "500", "503"}
+        found = {"400", "401", "406", "429", "431", "500", "503"}
         if not isinstance(rule, Public):
             found |= {"403"}
         if "{" in self.path:
@@ -152,7 +153,7 @@ _OPENAI_ERROR = record(error=record(message=TEXT, type=TEXT, param=or_null(TEXT)
 _EXAMPLE_CODES = {
     "400": "INVALID_INPUT", "401": "AUTHENTICATION_FAILED", "403": "PERMISSION_DENIED",
     "404": "NOT_FOUND", "406": "NOT_ACCEPTABLE", "409": "CONFLICT", "413": "CONTENT_TOO_LARGE",
-    "415": "UNSUPPORTED_MEDIA_TYPE", "429": "RATE_LIMIT_EXCEEDED", "499": "CANCELLED",
+    "415": "UNSUPPORTED_MEDIA_TYPE", "429": "RATE_LIMIT_EXCEEDED", "431": "INVALID_INPUT", "499": "CANCELLED",
     "500": "INFERENCE_FAILED", "503": "NO_WORKER", "504": "DEADLINE_EXCEEDED",
 }  # fmt: skip
 

@@ -27,7 +27,7 @@ def test_a_plugin_is_set_and_tried(visit: Visit) -> None:
     page.get_by_label("Sample").fill(f"Write to jane@example.org {HOSTILE}")
     page.get_by_role("button", name="Try").click()
     result = page.locator("#try-result")
-    expect(result).to_contain_text("answered in")
+    expect(result).to_contain_text("answered (")
     expect(result).to_contain_text("withheld>")
     expect(result).to_contain_text(HOSTILE)
     expect(result).not_to_contain_text("jane@example.org")
