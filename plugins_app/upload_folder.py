@@ -7,6 +7,7 @@ the next upload removes it.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import secrets
 import shutil
@@ -52,6 +53,23 @@ def unpacked(slug: str, files: Mapping[str, bytes]) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+@contextmanager
+def one_at_a_time() -> Iterator[None]:
+    """Whoever changes the folder looks first whether a name is free: nobody else may come in between.
+
+    To be entered before the transaction, and left after it: the next one must see what it has written.
+    """
+    root: Path = settings.LLAMA.plugins_dir.parent
+    with _told_when_full():
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = os.open(root / "uploads.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
 
 
 @contextmanager

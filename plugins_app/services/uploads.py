@@ -20,7 +20,13 @@ from plugins_app.models import Plugin
 from plugins_app.services.changes import locked, raise_generation, tell
 from plugins_app.services.scanning import take_up
 from plugins_app.spec import Tier
-from plugins_app.upload_folder import folder_of, is_uploaded, put_in_place, unpacked
+from plugins_app.upload_folder import (
+    folder_of,
+    is_uploaded,
+    one_at_a_time,
+    put_in_place,
+    unpacked,
+)
 
 #: Bytes of an archive: what every installation takes as a body, whatever its settings.
 MAX_ARCHIVE = 1024 * 1024
@@ -45,7 +51,7 @@ def upload_plugin(*, actor: Any, content: bytes, replace: bool = False) -> Plugi
             read_manifest(folder)
         except ManifestError as error:
             raise _invalid(str(error)) from error
-        with transaction.atomic():
+        with one_at_a_time(), transaction.atomic():
             _check_free(slug, replace=replace)
             with put_in_place(folder, slug):
                 row = _registered(slug, actor, content)
@@ -58,7 +64,7 @@ def delete_plugin(*, actor: Any, plugin: Plugin) -> None:
     Raises AppError CONFLICT for one that was not uploaded, PERMISSION_DENIED for who is no Admin.
     """
     _check_admin(actor)
-    with transaction.atomic():
+    with one_at_a_time(), transaction.atomic():
         row = locked(plugin)
         if not is_uploaded(row.path):
             raise AppError(

@@ -90,6 +90,7 @@ def test_of_uploads_with_one_name_one_is_taken(plugin_folder: Any) -> None:
             return str(error.code)
 
     said = at_once(*[lambda content=content: upload(content) for content in archives])
+    assert sorted(said)[:5] == ["CONFLICT"] * 5
     (name,) = (word for word in said if word != "CONFLICT")
     row = Plugin.objects.get(slug="quiet")
     assert row.name == name
