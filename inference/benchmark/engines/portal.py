@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+import httpx
 import psutil
 
 from inference.benchmark.engines.base import (
@@ -17,15 +18,22 @@ from inference.benchmark.engines.base import (
     Description,
     EngineUnavailableError,
     MeasuredEngine,
+    RunFailedError,
     Say,
     Setting,
 )
-from inference.benchmark.engines.http_stream import HttpStreamClient, read_whole
+from inference.benchmark.engines.http_stream import (
+    HttpStreamClient,
+    is_answering,
+    read_whole,
+)
 from inference.benchmark.engines.process import MeasuredProcess
 from inference.benchmark.figures import Trace
 from inference.tokenizer import Tokenizer
 from llamagpu.lib.version import VERSION
 
+_PROBE, _PROBE_TIMEOUT = "Hello", 120.0
+_READY_TIMEOUT, _READY_POLL = 60.0, 0.1
 _ROOT = Path(__file__).resolve().parents[3]
 
 
@@ -63,12 +71,28 @@ class PortalEngine(MeasuredEngine):
         if not line:
             raise EngineUnavailableError(f"the portal ended: {self.process.last_words()}")
         told = json.loads(line)
-        self._client = self._make_client(told["port"], told["key"])
+        self._port = int(told["port"])
+        self._client = self._make_client(self._port, told["key"])
         load_time = time.perf_counter() - started
+        self._template_tokens = self._count_template(told["port"], told["key"])
         return Description(VERSION, "as ours", self.transport, load_time)
 
     def _make_client(self, port: int, key: str) -> HttpStreamClient:
         return HttpStreamClient(port, "/api/stream_infer", _count, key)
+
+    def _count_template(self, port: int, key: str) -> int:
+        """Tokens that the chat template adds. Prompts are so much shorter: the model reads as many."""
+        try:
+            answer = httpx.post(
+                f"http://127.0.0.1:{port}/api/infer",
+                json={"text": _PROBE, "max_tokens": 1},
+                headers={"Authorization": f"Bearer {key}"},
+                timeout=_PROBE_TIMEOUT,
+            )
+            counted = answer.raise_for_status().json()["metadata"]["usage"]["prompt_tokens"]
+        except httpx.HTTPError as error:
+            raise EngineUnavailableError(f"the portal does not answer: {error}") from error
+        return int(counted) - len(self._tokenizer.encode_plain(_PROBE))
 
     def _folders(self) -> list[Path]:
         """The models', and where our engine alone has what it prepared: both run at one level."""
@@ -80,14 +104,23 @@ class PortalEngine(MeasuredEngine):
     ) -> list[Trace]:
         bodies = [
             {
-                "text": self._tokenizer.decode(prompt),
+                "text": self._tokenizer.decode(prompt[self._template_tokens :]),
                 "max_tokens": new_tokens,
                 "temperature": 0,
                 "ignore_eos": True,
             }
             for prompt in prompts
         ]
+        self._wait_ready()
         return self._client.run(bodies, concurrency)
+
+    def _wait_ready(self) -> None:
+        """After a pause its worker has to tell that it lives. Raises RunFailedError."""
+        deadline = time.monotonic() + _READY_TIMEOUT
+        while not is_answering(self._port, "/readyz"):
+            if time.monotonic() > deadline:
+                raise RunFailedError("the portal is not ready after its pause")
+            time.sleep(_READY_POLL)
 
     def pause(self) -> None:
         for process in self._family():
