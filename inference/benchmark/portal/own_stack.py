@@ -111,14 +111,15 @@ def _start(
     process = subprocess.Popen(
         dies_with_parent(command), cwd=_ROOT, env=environment, stdout=log, stderr=log
     )
-    stack.callback(_stop, process)
+    stack.callback(stop, process)
     return process
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
+def stop(process: subprocess.Popen[bytes], timeout: float = _STOP_TIMEOUT) -> None:
+    """Ask it to end, and end it where it does not within `timeout` seconds."""
     process.send_signal(signal.SIGTERM)
     try:
-        process.wait(_STOP_TIMEOUT)
+        process.wait(timeout)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 
-from inference.benchmark.portal.own_stack import StackError, free_port, is_ready
+from inference.benchmark.portal.own_stack import StackError, free_port, is_ready, stop
 from llamagpu.lib.lifeline import dies_with_parent
 
 _ROOT = Path(__file__).resolve().parents[3]
@@ -96,7 +96,7 @@ def whole_server(model_root: Path) -> Iterator[WholeServer]:
             _await_ready(process, port, log)
             yield WholeServer(f"http://127.0.0.1:{port}", password, process.pid)
         finally:
-            _stop(process)
+            stop(process, _STOP_TIMEOUT)
 
 
 def _without_settings(environment: Mapping[str, str]) -> dict[str, str]:
@@ -115,12 +115,3 @@ def _await_ready(process: subprocess.Popen[bytes], port: int, log: Path) -> None
             said = log.read_text(errors="replace").strip()[-2000:]
             raise StackError(f"the server does not start: {said}")
         time.sleep(0.2)
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    process.send_signal(signal.SIGTERM)
-    try:
-        process.wait(_STOP_TIMEOUT)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
