@@ -1,9 +1,10 @@
 """An engine process without a model: speaks the real protocol, does what the prompt's text says.
 
 `python -m tests.fakes N` serves the socket number N. Prompts: `say a b c` answers word by word,
-`die` ends the process, `die once FILE` only the first time, `hang` never answers,
+`die` ends the process, `die once FILE` only the first time, `die count FILE` adds a byte there,
+`hang` never answers,
 `read` does not even begin to, `show stop messages` says what it was given for these names,
-`third` answers the third attempt only, `fail` fails.
+`third` answers the third attempt only, `third FILE` any once FILE has three bytes, `fail` fails.
 Inputs are embedded, see `embed`.
 A model whose path ends in `broken` does not load, one that ends in `slow` loads without an end.
 """
@@ -93,20 +94,14 @@ class FakeEngine:
         words = _words_of(command)
         self.send(Started(command.request_id, len(words), 0.0))
         match words:
-            case ["die", "once", path]:
-                if not Path(path).exists():
-                    Path(path).touch()
-                    self.send(Delta(command.request_id, "lost ", 1))
-                    os._exit(9)
-                self.say(command, ["alive"])
-            case ["die", *_]:
-                os._exit(9)
-            case ["third"] if command.request_id.endswith(".3"):
+            case ["die", *how]:
+                self.die(command, *how)
+            case ["third", *path] if command.request_id.endswith(".3") or _has_three(*path):
                 self.say(command, ["alive"])
             case ["hang", *_]:
                 self.send(Delta(command.request_id, "wait ", 1))
                 self.hanging.add(command.request_id)
-            case ["third"] | ["read", *_]:  # the prompt, without an end
+            case ["third" | "read", *_]:  # the prompt, without an end
                 self.hanging.add(command.request_id)
             case ["show", *names]:
                 self.say(command, [repr(_given(command, name)) for name in names])
@@ -114,6 +109,17 @@ class FakeEngine:
                 self.send(Failed(command.request_id, ErrorCode.INFERENCE_FAILED, "as asked"))
             case _:
                 self.say(command, words[1:])
+
+    def die(self, command: Submit, how: str = "", path: str = "") -> None:
+        if how == "once" and Path(path).exists():
+            self.say(command, ["alive"])
+            return
+        if how == "once":
+            self.send(Delta(command.request_id, "lost ", 1))
+        if path:
+            with Path(path).open("a") as file:
+                file.write("x")
+        os._exit(9)
 
     def embed(self, command: Submit) -> None:
         """The vector of a text is the text itself, where bytes of numbers belong (four each)."""
@@ -161,6 +167,10 @@ class FakeEngine:
 def _words_of(command: Submit) -> list[str]:
     messages = command.prompt.messages
     return (messages[-1].content if messages else command.prompt.text or "").split()
+
+
+def _has_three(path: str = "") -> bool:
+    return bool(path) and Path(path).exists() and Path(path).stat().st_size >= 3
 
 
 def _given(command: Submit, name: str) -> object:

@@ -11,8 +11,9 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
-from django.db import Error, connections
+from django.db import InterfaceError, OperationalError, connections
 
 from inference.services.attempts import JobStart, start_jobs
 from inference.services.settlement import Settlement, settle_jobs
@@ -21,6 +22,10 @@ from llamagpu.lib.batch_queue import BatchQueue
 
 logger = logging.getLogger(__name__)
 
+Row = TypeVar("Row", JobStart, Settlement)
+
+# The database is away, or busy: what was to be written is right.
+_PASSING = (OperationalError, InterfaceError)
 _MAX_BATCH = 128
 _PATIENCE = 3.0
 _RETRY_PAUSE = 0.5
@@ -88,7 +93,10 @@ class Recorder:
         finally:
             release_connections()
         for ending in endings:
-            ending.then()
+            try:
+                ending.then()
+            except Exception:  # the others' callers wait too
+                logger.exception("job %s: its end cannot be told", ending.settlement.job_id)
 
     def _with_start(self, settlement: Settlement) -> Settlement:
         """A job's only attempt needs no statement of its own for its beginning."""
@@ -112,16 +120,31 @@ class Recorder:
         give_up_at = time.monotonic() + _PATIENCE
         while starts or pending:
             try:
-                if starts:
-                    start_jobs(starts)
-                    starts = []
-                if pending:
-                    settle_jobs(pending)
-                    pending = []
-            except Error as error:
+                starts = _written(start_jobs, starts)
+                pending = _written(settle_jobs, pending)
+            except _PASSING as error:
                 logger.warning("%s job rows could not be written: %s", len(pending), error)
                 connections.close_all()
                 if time.monotonic() >= give_up_at:
                     break
                 time.sleep(_RETRY_PAUSE)
         self._unwritten = pending[-_MAX_KEPT:]
+
+
+def _written(write: Callable[[list[Row]], object], rows: list[Row]) -> list[Row]:
+    """Write them together; where the database refuses one of them, each alone. Nothing is left.
+
+    Raises what says that the database is away. Both writes may be repeated.
+    """
+    try:
+        if rows:
+            write(rows)
+    except _PASSING:
+        raise
+    except Exception:
+        if len(rows) == 1:
+            logger.exception("job %s: its row is refused, a reaper will end it", rows[0].job_id)
+            return []
+        for row in rows:
+            _written(write, [row])
+    return []

@@ -6,10 +6,13 @@ by themselves.
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 from collections.abc import Callable
 from typing import Generic, TypeVar
+
+logger = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
 
@@ -18,6 +21,7 @@ class BatchQueue(Generic[Item]):
     """`handle(batch)` runs in one thread of its own, in the order of `put`.
 
     `idle()` says after how many seconds without items `handle([])` is called; None waits on.
+    A batch that `handle` fails on is logged and lost; those after it are handled.
     """
 
     def __init__(
@@ -48,7 +52,10 @@ class BatchQueue(Generic[Item]):
         while is_open:
             taken = self._take()
             is_open = None not in taken
-            self._handle([item for item in taken if item is not None])
+            try:
+                self._handle([item for item in taken if item is not None])
+            except Exception:  # its owner waits for what comes later, too
+                logger.exception("%s: a batch is lost", self._thread.name)
 
     def _take(self) -> list[Item | None]:
         try:

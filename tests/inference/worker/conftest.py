@@ -27,7 +27,10 @@ def engines() -> Iterator[EnginePool]:
 
 
 @pytest.fixture
-def make_runner(redis_client: Any, engines: EnginePool) -> Iterator[Callable[..., JobRunner]]:
+def make_runner(
+    redis_client: Any, engines: EnginePool, transactional_db: None
+) -> Iterator[Callable[..., JobRunner]]:
+    """The database is there until the last row is written."""
     made: list[JobRunner] = []
 
     def make(instance: str = "one", plugins: Sequence[PluginLink] = ()) -> JobRunner:

@@ -134,10 +134,11 @@ def test_the_next_request_works_after_a_death(
 
 
 def test_a_request_that_kills_engines_takes_no_other_one_down(
-    make_runner: Runner, make_job: Job, redis_client: Any
+    make_runner: Runner, make_job: Job, redis_client: Any, tmp_path: Path
 ) -> None:
-    runner = make_runner()
-    jobs = [make_job(text) for text in ("third", "die", "third")]
+    """The others run until the engine has died three times, or is their last one."""
+    runner, deaths = make_runner(), tmp_path / "deaths"
+    jobs = [make_job(f"{verb} {deaths}") for verb in ("third", "die count", "third")]
     threads = [threading.Thread(target=runner.run, args=[job]) for job in jobs]
     for thread in threads:
         thread.start()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from django.db import OperationalError
 from django.utils import timezone
 
 from inference.models import InferenceJob
-from inference.protocol import ErrorEvent, GenerationJob
+from inference.protocol import ErrorEvent, GenerationJob, Usage
 from inference.services.attempts import JobStart
 from inference.services.settlement import settle_jobs, settlement_of
 from inference.worker import recorder as recorder_module
@@ -100,3 +101,44 @@ def test_what_waits_is_written_at_the_end(make_job: Job, monkeypatch: pytest.Mon
     recorder.started(JobStart(job.job_id, 1, "worker-1", timezone.now()))
     recorder.close(10)
     assert InferenceJob.objects.get().state == "running"
+
+
+def test_a_row_that_the_database_refuses_harms_no_other_one(
+    make_job: Job, caplog: pytest.LogCaptureFixture
+) -> None:
+    poison, good, later = (make_job("x") for _ in range(3))
+    told: list[str] = []
+    gate = threading.Event()
+    recorder = Recorder()
+    nobody = settlement_of("0" * 32, 1, ErrorEvent(ErrorCode.CANCELLED, "x"))
+    recorder.ended(Ending(nobody, partial(wait_until, gate.is_set, "all ends are there")))
+    for job, tokens in ((poison, 2**70), (good, 7)):
+        event = ErrorEvent(ErrorCode.CANCELLED, "x", Usage(tokens))
+        ending = Ending(settlement_of(job.job_id, 1, event), partial(told.append, job.job_id))
+        recorder.ended(ending)
+    gate.set()
+    wait_until(lambda: len(told) == 2, "both callers are told")
+    event = ErrorEvent(ErrorCode.CANCELLED, "x")
+    recorder.ended(Ending(settlement_of(later.job_id, 1, event), lambda: None))
+    recorder.close(10)
+    states = {str(row.pk): row.state for row in InferenceJob.objects.all()}
+    assert states == {poison.job_id: "queued", good.job_id: "cancelled", later.job_id: "cancelled"}
+    assert f"job {poison.job_id}: its row is refused" in caplog.text
+
+
+def test_an_end_that_cannot_be_told_keeps_no_other_one_from_being_told(
+    make_job: Job, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second = make_job("x"), make_job("x")
+    told = threading.Event()
+
+    def fail() -> None:
+        raise ValueError("as asked")
+
+    recorder = Recorder()
+    event = ErrorEvent(ErrorCode.CANCELLED, "x")
+    recorder.ended(Ending(settlement_of(first.job_id, 1, event), fail))
+    recorder.ended(Ending(settlement_of(second.job_id, 1, event), told.set))
+    assert told.wait(30)
+    recorder.close(10)
+    assert f"job {first.job_id}: its end cannot be told" in caplog.text

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import logging
 import threading
+
+import pytest
 
 from llamagpu.lib.batch_queue import BatchQueue
 
@@ -29,3 +32,23 @@ def test_an_idle_queue_is_asked_now_and_then_when_it_wants_to_be() -> None:
     )
     assert asked.wait(10)
     items.close(10)
+
+
+def test_a_batch_that_fails_is_logged_and_those_after_it_are_handled(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    handled = threading.Event()
+
+    def handle(batch: list[str]) -> None:
+        if "bad" in batch:
+            raise ValueError("as asked")
+        if batch:
+            handled.set()
+
+    items: BatchQueue[str] = BatchQueue("test", handle, max_batch=1)
+    with caplog.at_level(logging.ERROR):
+        items.put("bad")
+        items.put("good")
+        assert handled.wait(10)
+        items.close(10)
+    assert "test: a batch is lost" in caplog.text
