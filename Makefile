@@ -60,7 +60,7 @@ test: setup $(DEV) ## all checks and all tests, on two cores
 	@$(MAKE) -j 2 -O test-browser test-postgres POSTGRES_ARGS="$(ONE_DATABASE)"
 
 test-postgres: setup $(DEV) ## what touches the database, on a real PostgreSQL server of its own
-	$(BIN)/python -m tests.postgres pytest -m database $(DATABASE_TESTS) $(POSTGRES_ARGS)
+	$(BIN)/python -m tests.postgres pytest -m database $(PYTEST_ARGS) $(DATABASE_TESTS) $(POSTGRES_ARGS)
 
 test-browser: setup $(DEV) ## every page as every role, in Chromium, which is installed where it is missing
 	$(BIN)/python -m pytest -m browser $(PYTEST_ARGS) tests/browser
