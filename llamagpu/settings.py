@@ -53,7 +53,6 @@ INSTALLED_APPS = [
     "corsheaders",
     "rest_framework",
     "drf_spectacular",
-    "drf_spectacular_sidecar",
     "axes",
     "django_otp",
     "django_otp.plugins.otp_totp",
@@ -315,12 +314,11 @@ SPECTACULAR_SETTINGS = {
     "OAS_VERSION": "3.1.0",
     "SERVE_PUBLIC": False,
     "SERVE_INCLUDE_SCHEMA": False,
-    "SWAGGER_UI_DIST": "SIDECAR",
-    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "PREPROCESSING_HOOKS": ["llamagpu.http.schema.without_alias"],
     # Not the hook that gives every enumeration a component: it cannot name `object` twice.
     "POSTPROCESSING_HOOKS": ["llamagpu.http.api_description.complete"],
     "SCHEMA_PATH_PREFIX": r"/api/",
+    "ENUM_GENERATE_CHOICE_DESCRIPTION": False,  # it repeats the values
 }
 
 LOGGING = logging_config(LLAMA.log_level, LLAMA.log_format)

@@ -89,7 +89,7 @@ class KeyView(APIView):
 
 
 class RotateKeyView(APIView):
-    """POST /api/keys/{prefix or id}/rotate"""
+    """POST /api/keys/{prefix or id}/rotate: a new text; the old one goes on for a grace period."""
 
     access = OWN_ACCOUNT
 

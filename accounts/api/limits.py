@@ -41,7 +41,7 @@ class LimitsSerializer(StrictSerializer):
 
 
 class OwnLimitsView(APIView):
-    """GET /api/me/limits"""
+    """GET /api/me/limits: what the caller may do, and what is left of it."""
 
     access = SignedIn()
 

@@ -53,7 +53,7 @@ class PendingBatch(HttpResponse):
 
 
 class BatchInferView(APIView):
-    """POST /api/batch_infer"""
+    """POST /api/batch_infer: many inputs in one call; with `async` a batch to ask for later."""
 
     access = INFER_BATCH
     limit_group = LimitGroup.BATCH

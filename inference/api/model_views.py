@@ -180,7 +180,7 @@ class ModelPullView(APIView):
 
 
 class ModelProgressView(APIView):
-    """GET /api/models/{id}/progress"""
+    """GET /api/models/{id}/progress: how far a pull or a load has come."""
 
     access = READ_MODELS
 

@@ -74,21 +74,85 @@ class MessageSerializer(StrictSerializer):
 class SamplingSerializer(StrictSerializer):
     """The parameters that every generating call shares. Nothing is clamped: out of range is refused."""
 
-    max_tokens = WholeNumberField(default=DEFAULT_MAX_TOKENS, min_value=1)
-    temperature = NumberField(default=1.0, min_value=0.0, max_value=2.0)
-    top_p = NumberField(default=1.0, min_value=0.0, max_value=1.0)
-    top_k = WholeNumberField(default=0, min_value=0, max_value=1_000_000)
-    min_p = NumberField(default=0.0, min_value=0.0, max_value=1.0)
-    repetition_penalty = NumberField(default=1.0, min_value=0.1, max_value=10.0)
-    presence_penalty = NumberField(default=0.0, min_value=-2.0, max_value=2.0)
-    frequency_penalty = NumberField(default=0.0, min_value=-2.0, max_value=2.0)
-    stop = StopField(default=list)
-    seed = WholeNumberField(default=None, allow_null=True, min_value=0, max_value=2**63 - 1)
-    logprobs = WholeNumberField(default=None, allow_null=True, min_value=0, max_value=MAX_LOGPROBS)
-    min_tokens = WholeNumberField(default=0, min_value=0)
-    ignore_eos = FlagField(default=False)
-    logit_bias = LogitBiasField(default=dict, allow_null=True)
-    response_format = ResponseFormatSerializer(default=None, allow_null=True)
+    max_tokens = WholeNumberField(
+        default=DEFAULT_MAX_TOKENS,
+        min_value=1,
+        help_text="the answer ends after so many new tokens at the latest",
+    )
+    temperature = NumberField(
+        default=1.0,
+        min_value=0.0,
+        max_value=2.0,
+        help_text="0 always takes the likeliest token, more is more varied",
+    )
+    top_p = NumberField(
+        default=1.0,
+        min_value=0.0,
+        max_value=1.0,
+        help_text="only the likeliest tokens that make up this share; over 0",
+    )
+    top_k = WholeNumberField(
+        default=0,
+        min_value=0,
+        max_value=1_000_000,
+        help_text="only so many of the likeliest tokens; 0: all",
+    )
+    min_p = NumberField(
+        default=0.0,
+        min_value=0.0,
+        max_value=1.0,
+        help_text="drops tokens under this share of the likeliest one's probability",
+    )
+    repetition_penalty = NumberField(
+        default=1.0,
+        min_value=0.1,
+        max_value=10.0,
+        help_text="over 1 makes what was said already less likely",
+    )
+    presence_penalty = NumberField(
+        default=0.0,
+        min_value=-2.0,
+        max_value=2.0,
+        help_text="over 0 favours tokens that have not come yet",
+    )
+    frequency_penalty = NumberField(
+        default=0.0,
+        min_value=-2.0,
+        max_value=2.0,
+        help_text="over 0 disfavours tokens by how often they came",
+    )
+    stop = StopField(
+        default=list,
+        help_text="the answer ends before any of these strings; one string counts as a list",
+    )
+    seed = WholeNumberField(
+        default=None,
+        allow_null=True,
+        min_value=0,
+        max_value=2**63 - 1,
+        help_text="the same seed gives the same text",
+    )
+    logprobs = WholeNumberField(
+        default=None,
+        allow_null=True,
+        min_value=0,
+        max_value=MAX_LOGPROBS,
+        help_text="tells each token's logarithmic probability, and so many of the likeliest others",
+    )
+    min_tokens = WholeNumberField(
+        default=0,
+        min_value=0,
+        help_text="neither a stop string nor the model ends the answer before",
+    )
+    ignore_eos = FlagField(default=False, help_text="goes on where the model would end")
+    logit_bias = LogitBiasField(
+        default=dict, allow_null=True, help_text="what is added to the logits of these token ids"
+    )
+    response_format = ResponseFormatSerializer(
+        default=None,
+        allow_null=True,
+        help_text="what the answer must be: JSON, by a schema, a pattern or a grammar",
+    )
 
     def validate_max_tokens(self, value: int) -> int:
         limit = current().max_new_tokens
@@ -113,11 +177,25 @@ class SamplingSerializer(StrictSerializer):
 class InferSerializer(SamplingSerializer):
     """Body of POST /api/infer and /api/stream_infer."""
 
-    text = TextField(required=False)
-    messages = MessageSerializer(many=True, required=False, allow_empty=False)
-    model = TextField(required=False, max_length=128)
-    priority = WholeNumberField(default=0, min_value=-100, max_value=100)
-    timeout = NumberField(required=False, min_value=0.001)
+    text = TextField(required=False, help_text="the prompt; this or `messages`")
+    messages = MessageSerializer(
+        many=True,
+        required=False,
+        allow_empty=False,
+        help_text="a chat, oldest first; this or `text`",
+    )
+    model = TextField(
+        required=False, max_length=128, help_text="the default model where it is left out"
+    )
+    priority = WholeNumberField(
+        default=0,
+        min_value=-100,
+        max_value=100,
+        help_text="goes before lower ones in the queue; over 0 only for who may manage models",
+    )
+    timeout = NumberField(
+        required=False, min_value=0.001, help_text="seconds for all of it, waiting too"
+    )
     resumable = FlagField(
         default=False, help_text="goes on for a while when its caller leaves, who may come back"
     )

@@ -58,7 +58,7 @@ class PendingAnswer(HttpResponse):
 
 
 class InferView(APIView):
-    """POST /api/infer"""
+    """POST /api/infer: an answer in one piece."""
 
     access = INFER
     limit_group = LimitGroup.INFERENCE
@@ -75,7 +75,7 @@ class InferView(APIView):
 
 
 class StreamInferView(StreamingView):
-    """POST /api/stream_infer"""
+    """POST /api/stream_infer: an answer as it comes, by server-sent events that can be resumed."""
 
     access = INFER
     limit_group = LimitGroup.INFERENCE

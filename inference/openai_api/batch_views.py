@@ -97,7 +97,7 @@ class BatchView(PlainView):
 
 
 class BatchCancelView(PlainView):
-    """POST /v1/batches/{id}/cancel"""
+    """POST /v1/batches/{id}/cancel: lines that run end, those that wait are not begun."""
 
     access = INFER_BATCH
 

@@ -61,7 +61,7 @@ class PendingAnswer(HttpResponse):
 
 
 class ChatCompletionsView(OpenAIView):
-    """POST /v1/chat/completions"""
+    """POST /v1/chat/completions: the next turn of a chat, in one piece or with `stream` as it comes."""
 
     access = INFER
     limit_group = LimitGroup.INFERENCE
@@ -78,7 +78,7 @@ class ChatCompletionsView(OpenAIView):
 
 
 class CompletionsView(OpenAIView):
-    """POST /v1/completions"""
+    """POST /v1/completions: what follows a text or tokens, without a chat template."""
 
     access = INFER
     limit_group = LimitGroup.INFERENCE
@@ -95,7 +95,7 @@ class CompletionsView(OpenAIView):
 
 
 class EmbeddingsView(OpenAIView):
-    """POST /v1/embeddings"""
+    """POST /v1/embeddings: a vector for each input."""
 
     access = INFER
     limit_group = LimitGroup.INFERENCE
@@ -112,7 +112,7 @@ class EmbeddingsView(OpenAIView):
 
 
 class ResponsesView(OpenAIView):
-    """POST /v1/responses"""
+    """POST /v1/responses: an answer that is kept, and that a later call may go on from."""
 
     access = INFER
     limit_group = LimitGroup.INFERENCE

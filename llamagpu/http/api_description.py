@@ -6,6 +6,7 @@ view says it by hand and none forgets it.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from drf_spectacular.openapi import AutoSchema
@@ -35,6 +36,10 @@ PROBLEMS = {
     "503": ("Unavailable", "No worker, no memory, or something behind the server is away."),
     "504": ("DeadlineExceeded", "The job did not end in its time."),
 }
+# What a docstring says first for who reads the code; here the call says it itself.
+_ADDRESS = re.compile(
+    r"(?:(?:GET|POST|PUT|PATCH|DELETE)(?:, | and | or | ))+/(?:\{[^}]*\}|[^\s:{])*[:.]?\s*"
+)
 _TAGS = {
     "infer": "inference", "stream_infer": "inference", "batch_infer": "batches", "requests": "jobs",
     "docs": "system", "schema": "system",
@@ -43,6 +48,8 @@ TAGS = {
     "inference": "Text from a model, in one piece or as a stream.",
     "batches": "Many inputs in one call.",
     "jobs": "What was asked, what became of it, and why it took so long.",
+    "conversations": "Chats of the playground, kept for their owner.",
+    "OpenAI": "The same for clients of OpenAI's API, in its words.",
     "models": "Models: registered, fetched, loaded, limited, removed.",
     "keys": "API keys.",
     "me": "The caller: rights, limits, profile.",
@@ -51,8 +58,11 @@ TAGS = {
     "limits": "Rates and quotas of roles, users, keys and models.",
     "usage": "What was used.",
     "audit": "The audit log.",
+    "plugins": "Plugins: loaded, ordered, configured, tried, approved.",
     "system": "State and configuration of the server.",
-    "OpenAI": "The same for clients of OpenAI's API, in its words.",
+    "alerts": "Rules, what fires, silences, and who is told.",
+    "benchmarks": "Measured speed.",
+    "metrics": "For Prometheus.",
 }
 
 
@@ -69,9 +79,9 @@ class ApiSchema(AutoSchema):
         operation: dict[str, Any] | None = super().get_operation(*args, **kwargs)
         if operation is None:
             return None
-        operation["description"] = "\n\n".join(
-            part for part in (operation.get("description"), self._who_may()) if part
-        )
+        said = _ADDRESS.sub("", operation.get("description") or "", count=1)
+        said = said[:1].upper() + said[1:]
+        operation["description"] = "\n\n".join(part for part in (said, self._who_may()) if part)
         answers = operation["responses"]
         # A view that has more of them names their status.
         for status in sorted({*self._problems(), *(PROBLEMS.keys() & answers.keys())}):

@@ -10,10 +10,9 @@ from django.utils.translation import gettext_noop
 
 from llamagpu.http.errors import AppError, error_response, internal_error, request_id_of
 from llamagpu.http.openai_errors import PREFIX, openai_response
+from llamagpu.http.programs import is_for_programs
 from llamagpu.http.refusals import report_denied
 from llamagpu.lib.error_codes import ErrorCode
-
-_API_PREFIXES = ("/api/", "/livez", "/readyz", "/metrics")
 
 
 def bad_request(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
@@ -61,7 +60,7 @@ def answer(request: HttpRequest, error: AppError) -> HttpResponse:
     """`error` as the envelope for programs, as a page for people; with its headers."""
     if request.path.startswith(PREFIX):
         return openai_response(request, error)
-    if request.path.startswith(_API_PREFIXES) or not request.accepts("text/html"):
+    if is_for_programs(request.path) or not request.accepts("text/html"):
         return error_response(request, error)
     status = error.code.http_status
     context: dict[str, Any] = {

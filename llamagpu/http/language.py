@@ -16,10 +16,9 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_POST
 
 from llamagpu.http.permissions import Public, declare_access
+from llamagpu.http.programs import is_for_programs
 
 ENGLISH = "en"
-#: Paths of programs.
-_PROGRAMS = ("/api/", "/v1/", "/metrics", "/static/", "/livez", "/readyz")
 
 Handler = (
     Callable[[HttpRequest], HttpResponseBase] | Callable[[HttpRequest], Awaitable[HttpResponseBase]]
@@ -37,7 +36,7 @@ def language_middleware(get_response: Handler) -> Handler:
     if iscoroutinefunction(get_response):
 
         async def serve(request: HttpRequest) -> HttpResponseBase:
-            if request.path_info.startswith(_PROGRAMS):
+            if is_for_programs(request.path_info):
                 return await get_response(request)
             with translation.override(chosen_language(request)):
                 return await get_response(request)
@@ -45,7 +44,7 @@ def language_middleware(get_response: Handler) -> Handler:
         return serve
 
     def serve_sync(request: HttpRequest) -> HttpResponseBase:
-        if request.path_info.startswith(_PROGRAMS):
+        if is_for_programs(request.path_info):
             return get_response(request)  # type: ignore[return-value]
         with translation.override(chosen_language(request)):
             return get_response(request)  # type: ignore[return-value]

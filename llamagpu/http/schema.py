@@ -1,23 +1,15 @@
-"""The API's own description: OpenAPI at `schema/`, browsable offline at `docs/`."""
+"""The API's own description: OpenAPI at `schema/`, for people at `docs/`."""
 
 from typing import Any
 
 from django.urls import path
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
+from drf_spectacular.views import SpectacularAPIView
 
-from llamagpu.http.permissions import Public
-
-_OPEN = Public("The description of the API holds no data of the installation.")
+from llamagpu.http.reference.pages import DESCRIBED, ReferenceGroupPage, ReferencePage
 
 
 class SchemaView(SpectacularAPIView):
-    access = _OPEN
-
-
-class DocsView(SpectacularSwaggerSplitView):
-    access = _OPEN
-    url_name = "schema"
-    template_name = "llamagpu/api_docs.html"
+    access = DESCRIBED
 
 
 def without_alias(endpoints: list[tuple[str, Any, str, Any]]) -> list[tuple[str, Any, str, Any]]:
@@ -27,5 +19,6 @@ def without_alias(endpoints: list[tuple[str, Any, str, Any]]) -> list[tuple[str,
 
 urlpatterns = [
     path("schema/", SchemaView.as_view(), name="schema"),
-    path("docs/", DocsView.as_view(), name="docs"),
+    path("docs/", ReferencePage.as_view(), name="docs"),
+    path("docs/<slug:slug>/", ReferenceGroupPage.as_view(), name="docs-group"),
 ]

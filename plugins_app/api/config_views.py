@@ -48,7 +48,7 @@ class PluginConfigHistoryView(PluginOperationView):
 
 
 class PluginConfigRollbackView(PluginOperationView):
-    """POST /api/plugins/{id}/config/rollback"""
+    """POST /api/plugins/{id}/config/rollback: settings of before become those of now."""
 
     access = WRITE_PLUGINS
 

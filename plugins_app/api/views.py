@@ -59,7 +59,7 @@ class PluginsView(PluginOperationView):
 
 
 class PluginScanView(PluginOperationView):
-    """POST /api/plugins/scan"""
+    """POST /api/plugins/scan: looks for plugins anew, in all folders and packages."""
 
     access = WRITE_PLUGINS
 
@@ -69,7 +69,7 @@ class PluginScanView(PluginOperationView):
 
 
 class PluginOrderView(PluginOperationView):
-    """PUT /api/plugins/order"""
+    """PUT /api/plugins/order: in which order those of a hook run."""
 
     access = WRITE_PLUGINS
 
@@ -112,7 +112,7 @@ class PluginView(PluginOperationView):
 
 
 class PluginApproveView(PluginOperationView):
-    """POST /api/plugins/{id}/approve"""
+    """POST /api/plugins/{id}/approve: its files, as they are now, may run."""
 
     access = WRITE_PLUGINS
 

@@ -39,6 +39,7 @@ PAGES = (
     Page("/settings", "Settings", STAFF),
     Page("/audit", "Audit log", STAFF),
     Page("/logs", "Log", STAFF),
+    Page("/api/docs/", "API", CALLERS),
     Page("/account/", "Profile"),
     Page("/account/password/", "Password"),
     Page("/account/second-factor/", "Second factor"),
@@ -74,6 +75,8 @@ DETAILS = (
     Page("/alerts?tab=rules", "Alerts"),
     Page("/alerts?tab=silences", "Alerts"),
     Page("/alerts?tab=channels", "Alerts", (ADMIN,)),
+    Page("/api/docs/inference/", "inference · API"),
+    Page("/api/docs/openai/", "OpenAI · API"),
 )
 # Lists in which a name with markup stands, for whom they open.
 WITH_MARKUP = (

@@ -44,6 +44,8 @@ PAGES = {
     "settings": "/settings",
     "audit": "/audit",
     "log": "/logs",
+    "api": "/api/docs/",
+    "api-group": "/api/docs/inference/",
     "account": "/account/",
 }
 # Those that are shown on a phone too.

@@ -11,8 +11,6 @@ from django.conf import settings
 
 ROOT: Path = settings.BASE_DIR
 APPS = ("accounts", "inference", "llamagpu", "monitoring", "plugins_app")
-#: Templates that the pages of others extend: their words are drf-spectacular's.
-FOREIGN = {"api_docs.html"}
 _WORD = re.compile(r"""\{% translate (?:"([^"]+)"|'([^']+)')""")
 _BLOCK = re.compile(
     r"\{% blocktranslate[^%]*%\}(.*?)(?:\{% plural %\}(.*?))?\{% endblocktranslate %\}", re.DOTALL
@@ -42,8 +40,7 @@ Word = str | tuple[str, str]
 
 def templates() -> Iterator[tuple[str, str]]:
     for path in sorted(ROOT.glob("templates/**/*.html")):
-        if path.name not in FOREIGN:
-            yield str(path.relative_to(ROOT / "templates")), path.read_text(encoding="utf-8")
+        yield str(path.relative_to(ROOT / "templates")), path.read_text(encoding="utf-8")
 
 
 def scripts() -> Iterator[tuple[str, str]]:

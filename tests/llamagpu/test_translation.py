@@ -43,6 +43,8 @@ SAME = {
     ("alerts_channel_dialog.html", "ada@example.org, bob@example.org"),
     ("alerts_channel_dialog.html", "https://host/path"),
     ("alerts_rule_dialog.html", "node=gpu-1, gpu=0"), ("alerts_silence_dialog.html", "node=gpu-1"),
+    ("api_docs.html", "API"), ("api_docs.html", "API · LLaMA GPU"), ("api_docs.html", "OpenAPI 3.1"),
+    ("api_docs_group.html", "API:"), ("api_docs_group.html", "· API · LLaMA GPU"),
     ("markdown.js", "noopener noreferrer nofollow"), ("playground.js", "Enter"),
     ("playground.js", "Hello!"), ("logs.js", "Traceback"), ("turns.js", "turn answers"),
 }  # fmt: skip

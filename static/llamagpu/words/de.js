@@ -47,6 +47,9 @@ globalThis.pageWords = {
  "Running": "Laufend",
  "Saved.": "Gespeichert.",
  "Selected: press Ctrl-C": "Ausgewählt: Strg-C drücken",
+ "Send": "Senden",
+ "Send this call?": "Diesen Aufruf senden?",
+ "Stopped": "Angehalten",
  "The answer is complete.": "Die Antwort ist vollständig.",
  "The connection was lost.": "Die Verbindung ging verloren.",
  "The folders were read.": "Die Ordner wurden gelesen.",
@@ -57,6 +60,7 @@ globalThis.pageWords = {
  "Tokens a second": "Token je Sekunde",
  "Uploaded. It waits for your approval.": "Hochgeladen. Es wartet auf Ihre Freigabe.",
  "Waiting": "Wartend",
+ "Waiting for the answer": "Wartet auf die Antwort",
  "Whole requests, p95": "Ganze Anfragen, p95",
  "Your role no longer shows live data": "Ihre Rolle zeigt keine Live-Daten mehr",
  "Your session has ended: sign in again": "Ihre Sitzung ist beendet: Melden Sie sich neu an",
@@ -117,5 +121,6 @@ globalThis.pageWords = {
  "{worker} died": "{worker} ist gestorben",
  "{worker} died and is back": "{worker} ist gestorben und wieder da",
  "{worker} is back": "{worker} ist wieder da",
- "{worker} serves": "{worker} bedient Anfragen"
+ "{worker} serves": "{worker} bedient Anfragen",
+ "… and {number} more characters": "… und {number} weitere Zeichen"
 };
