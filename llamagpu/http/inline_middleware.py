@@ -22,12 +22,12 @@ from django.middleware.common import CommonMiddleware
 from django.middleware.csrf import CsrfViewMiddleware
 from django.middleware.security import SecurityMiddleware
 
-_API = ("/api/", "/v1/", "/metrics")
+from llamagpu.http.programs import is_api
 
 
 def carries_key(request: HttpRequest) -> bool:
     """Whether a program calls the API, with a key of its own: no session is looked at then."""
-    if not request.path_info.startswith(_API):
+    if not is_api(request.path_info):
         return False
     # Another scheme is no key: a proxy's own, which browsers send along with their cookie.
     scheme = request.META.get("HTTP_AUTHORIZATION", "").strip()[:6].lower()

@@ -27,6 +27,7 @@ from accounts.services.roles import create_role
 from accounts.services.users import create_user
 from llamagpu.http.endpoints import METHODS, methods_of, walk_views
 from llamagpu.http.permissions import Access, Action, Public, Rule, SignedIn, rule_for
+from llamagpu.http.programs import is_api
 from tests.conftest import PASSWORD
 
 ROLES = ("admin", "operator", "user", "guest")
@@ -45,8 +46,6 @@ AUDITOR = {"system_config": "R", "models": "RW"}
 PARAMETERS = {"int": "999999999", "uuid": str(uuid.UUID(int=0)), "path": "no/such"}
 # What a refusal may write: that it happened.
 WRITTEN_BY_REFUSALS = {"auditlog", "audithead"}
-# A revoked key is refused before anybody asks what the page wants; too many of them are throttled.
-KEY_PATHS = ("/api/", "/v1/", "/metrics")
 
 
 @dataclass(frozen=True)
@@ -95,8 +94,8 @@ class Caller:
         """Whether the rows of the matrix and the declared rule let this caller pass."""
         if isinstance(probe.rule, Public):
             # A key stands or falls: with one that has ended, nothing of the API is open.
-            return self.signed_in or self.key is None or not probe.path.startswith(KEY_PATHS)
-        opens = self.signed_in and (self.key is None or probe.path.startswith(KEY_PATHS))
+            return self.signed_in or self.key is None or not is_api(probe.path)
+        opens = self.signed_in and (self.key is None or is_api(probe.path))
         if probe.rule is None or not opens:
             return False
         scope = probe.rule.scope
@@ -147,7 +146,7 @@ def test_each_caller_passes_exactly_where_the_matrix_says(
             wrong.append(f"{probe}: broke")
         elif is_refusal(answer, probe) == expected:
             wrong.append(f"{probe}: {'refused' if expected else 'let in'}")
-        if probe.method != "GET" and not probe.path.startswith(KEY_PATHS):
+        if probe.method != "GET" and not is_api(probe.path):
             client = caller.client()  # a page may have signed out
     assert not wrong, "\n".join(wrong)
 
@@ -219,7 +218,7 @@ def signed_in(user: User) -> Client:
 
 def send(client: Client, probe: Probe) -> Any:
     """The call with an empty body: who is allowed is told what is missing."""
-    if probe.path.startswith(KEY_PATHS):
+    if is_api(probe.path):
         return client.generic(probe.method, probe.path, b"{}", content_type="application/json")
     return client.generic(
         probe.method, probe.path, b"", content_type="application/x-www-form-urlencoded"

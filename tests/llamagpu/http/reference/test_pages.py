@@ -79,3 +79,9 @@ def test_the_page_is_in_the_language_of_its_reader(member: Caller) -> None:
 def test_an_unknown_group_answers_with_a_page(member: Caller) -> None:
     answer = session_of(member).get("/api/docs/nothing/", headers={"Accept": "text/html"})
     assert answer["Content-Type"].startswith("text/html")
+
+
+def test_a_key_opens_no_page(admin: Caller) -> None:
+    answer = admin.get("/api/docs/")
+    assert answer.status_code == 200
+    assert "Sign in to see" in answer.content.decode()
