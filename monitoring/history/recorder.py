@@ -30,6 +30,8 @@ class Recorder:
         self._waiting: deque[Sample] = deque()
         self._max_waiting = max_waiting
         self._lock = threading.Lock()
+        # By node what its newest row says: a second reading of that second must not take its place.
+        self._newest: dict[str, Sample] = {}
         self._is_away = False
         self.dropped = 0
 
@@ -48,8 +50,9 @@ class Recorder:
         """Write what waits; False where the database does not take it, and then it waits on."""
         while batch := self._next_batch():
             fresh = [s for s in batch if s.start >= kept_from(s.resolution, time.time())]
+            merged = gather([*self._written_before(fresh), *fresh], 1)
             try:
-                write_samples(gather(fresh, 1))
+                write_samples(merged)
             except Error as error:
                 self._note_away(error)
                 return False
@@ -59,10 +62,16 @@ class Recorder:
                 while self._waiting and id(self._waiting[0]) in written:
                     self._waiting.popleft()
                 self.dropped += len(batch) - len(fresh)
+            self._newest.update({sample.node: sample for sample in merged})
         if self._is_away:
             self._is_away = False
             logger.info("the history is written again; %d samples were lost", self.dropped)
         return True
+
+    def _written_before(self, samples: list[Sample]) -> list[Sample]:
+        """What the rows of these seconds say already."""
+        seconds = {(sample.node, sample.start) for sample in samples}
+        return [s for s in self._newest.values() if (s.node, s.start) in seconds]
 
     def _next_batch(self) -> list[Sample]:
         with self._lock:

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import time
 from typing import Any
 
 import httpx
@@ -20,6 +21,7 @@ NUM_FAILURES = 1
 
 
 def test_known_load_is_told_alike_everywhere(stack: Stack) -> None:
+    settle(stack)
     events = Events(stack)
     before = {"metrics": from_metrics(stack), "history": from_history(stack), **jobs(stack)}
     for _ in range(NUM_REQUESTS):
@@ -32,7 +34,11 @@ def test_known_load_is_told_alike_everywhere(stack: Stack) -> None:
     counted = difference(from_metrics(stack), before["metrics"])
     assert (counted["requests"], counted["errors"]) == (NUM_REQUESTS + NUM_FAILURES, NUM_FAILURES)
     assert counted["generation_tokens"] >= NUM_REQUESTS * NUM_TOKENS
-    wait_until(lambda: difference(from_history(stack), before["history"]) == counted, "the history")
+    try:
+        wait_until(lambda: difference(from_history(stack), before["history"]) == counted, "history")
+    except AssertionError as error:
+        told = difference(from_history(stack), before["history"])
+        raise AssertionError(f"the history tells {told}, the metrics {counted}") from error
     after = jobs(stack)
     assert after["succeeded"] - before["succeeded"] == NUM_REQUESTS
     assert after["expired"] - before["expired"] == NUM_FAILURES
@@ -152,6 +158,18 @@ def from_metrics(stack: Stack) -> dict[str, float]:
         "errors": errors,
         "generation_tokens": total("generation_tokens_total"),
     }
+
+
+def settle(stack: Stack) -> None:
+    """Until what other tests have asked for is in the history: it comes seconds after the metrics."""
+    seen: list[object] = []
+
+    def is_still() -> bool:
+        time.sleep(3)
+        seen.append((from_metrics(stack), from_history(stack)))
+        return len(seen) >= 4 and all(one == seen[-1] for one in seen[-4:])
+
+    wait_until(is_still, "nothing is counted any more")
 
 
 def from_history(stack: Stack) -> dict[str, float]:

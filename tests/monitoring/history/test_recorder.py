@@ -9,8 +9,9 @@ import pytest
 from django.db import connection
 
 from monitoring.history.recorder import Recorder
+from monitoring.history.rows import read_samples
 from monitoring.models import MetricSample
-from tests.monitoring.history.samples import node_at
+from tests.monitoring.history.samples import cluster_at, figure, node_at
 
 NOW = int(time.time())
 
@@ -37,6 +38,18 @@ def test_two_readings_of_one_second_are_one() -> None:
     recorder.add(node_at(NOW, 30))
     recorder.flush()
     assert starts() == [NOW]
+
+
+@pytest.mark.django_db
+def test_a_second_reading_of_a_second_that_is_written_already_is_added_to_it() -> None:
+    recorder = Recorder()
+    for requests in (2, 3):
+        recorder.add(cluster_at(NOW, requests=requests))
+        recorder.flush()
+    recorder.add(cluster_at(NOW + 1, requests=4))
+    recorder.flush()
+    rows = list(read_samples(MetricSample.objects.order_by("start")))
+    assert [figure(row, "requests") for row in rows] == [5, 4]
 
 
 @pytest.mark.django_db(transaction=True, serialized_rollback=True)
