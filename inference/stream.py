@@ -20,7 +20,7 @@ from llamagpu.lib.redis_client import SyncRedis
 KEEP_AFTER_END = 900
 #: The same where it holds vectors, which are long; then the row has them, for a day.
 KEEP_VECTORS = 60
-#: Seconds for which `ended` marks outlive their job: above the broker's visibility timeout.
+#: Seconds for which `ended` marks outlive their job: above the longest job's time.
 ENDED_LIFETIME = 3600
 #: Seconds that a reader's sign of life counts. Readers give it every two seconds.
 READER_LIFETIME = 6

@@ -276,8 +276,9 @@ CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_POOL_LIMIT = 32
 CELERY_BROKER_TRANSPORT_OPTIONS = {
     "global_keyprefix": "lg:",
-    # Above the longest job (`LLAMA_JOB_TIMEOUT` is at most 1500 s), or a running one would repeat.
-    "visibility_timeout": 1800,
+    # Who dies leaves rows and leases, by which the reaper finds its jobs within seconds: a list of messages
+    # under way in Redis would cost two round trips each and give them back after half an hour.
+    "ack_emulation": False,
     "socket_connect_timeout": 5,
     "socket_timeout": 30,
     "health_check_interval": 25,

@@ -23,17 +23,27 @@ def test_celery_sends_through_them(connection: Connection) -> None:
     assert isinstance(connection.default_channel, Channel)
 
 
-def test_a_message_goes_and_comes_and_is_acknowledged(
+def test_no_list_is_kept_of_messages_under_way(
     connection: Connection, redis_client: Any
 ) -> None:
     queue = connection.SimpleQueue(f"test-{secrets.token_hex(4)}")
     queue.put({"number": 1})
     message = queue.get(timeout=10)
     assert message.payload == {"number": 1}
-    assert redis_client.hlen("lg:unacked") == 1
+    assert not redis_client.keys("lg:unacked*")
     message.ack()
-    assert redis_client.hlen("lg:unacked") == 0
     queue.close()
+
+
+def test_a_worker_that_leaves_gives_back_what_it_has_not_begun(
+    connection: Connection, redis_client: Any
+) -> None:
+    name = f"test-{secrets.token_hex(4)}"
+    with app.connection_for_write() as leaving:
+        queue = leaving.SimpleQueue(name)
+        queue.put({"number": 1})
+        queue.get(timeout=10)
+    assert connection.SimpleQueue(name).get(timeout=10).payload == {"number": 1}
 
 
 def test_a_channel_makes_one_client_for_commands_and_another_after_a_cut(
