@@ -1,5 +1,7 @@
 """Tokens of an answer that nobody reads while it is written: told a few times a second, in pieces.
 
+Those of a stream too, where `LLAMA_STREAM_INTERVAL` says so.
+
 Each token that is told costs the worker, Redis and the web process together about a third of a
 millisecond, which the model lacks where it computes on the same processors.
 """
@@ -10,6 +12,7 @@ import math
 import time
 
 from inference.protocol import GenerationJob, TokenEvent
+from monitoring.configuration import current
 
 #: Seconds for which tokens gather. So much of an answer may be missing from its bill, too, where its
 #: worker dies and no attempt follows.
@@ -17,13 +20,12 @@ INTERVAL = 0.25
 
 
 class Gathering:
-    """The tokens of one attempt of a job. Those of a streamed one are told as they come.
-
-    So is the first one of any: it shows that the answer has begun.
+    """The tokens of one attempt of a job. Those of a streamed one are told as they come, unless the
+    operator has them gather. The first one of any is told at once: it shows that the answer has begun.
     """
 
     def __init__(self, job: GenerationJob) -> None:
-        self._interval = 0.0 if job.is_streamed else INTERVAL
+        self._interval = current().stream_interval / 1000 if job.is_streamed else INTERVAL
         self._told_at = -math.inf
         self._pieces: dict[int, TokenEvent] = {}
 

@@ -50,6 +50,7 @@ class LlamaConfig:
     file_retention_days: int
     job_timeout: int
     resume_grace: int
+    stream_interval: int
     job_retention: Retention
     job_history_days: int
     audited_job_reads: bool

@@ -23,9 +23,7 @@ def test_celery_sends_through_them(connection: Connection) -> None:
     assert isinstance(connection.default_channel, Channel)
 
 
-def test_no_list_is_kept_of_messages_under_way(
-    connection: Connection, redis_client: Any
-) -> None:
+def test_no_list_is_kept_of_messages_under_way(connection: Connection, redis_client: Any) -> None:
     queue = connection.SimpleQueue(f"test-{secrets.token_hex(4)}")
     queue.put({"number": 1})
     message = queue.get(timeout=10)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
 from inference.protocol import GenerationJob, Prompt, SamplingParams, TokenEvent, TokenLogprob
@@ -22,11 +25,24 @@ def gather(*, is_streamed: bool) -> Gathering:
     return Gathering(job)
 
 
+@pytest.mark.django_db
 def test_a_stream_is_told_each_token_at_once(clock: list[float]) -> None:
     streamed = gather(is_streamed=True)
     tokens = [TokenEvent("a", 0), TokenEvent("b", 1)]
     assert [streamed.add(token) for token in tokens] == [[token] for token in tokens]
     assert streamed.take() == []
+
+
+@pytest.mark.django_db
+def test_a_stream_gathers_for_as_long_as_the_operator_says(
+    clock: list[float], settings: Any
+) -> None:
+    settings.LLAMA = replace(settings.LLAMA, stream_interval=50)
+    streamed = gather(is_streamed=True)
+    assert streamed.add(TokenEvent("a", 0)) == [TokenEvent("a", 0)], "nobody waits for the first"
+    assert streamed.add(TokenEvent("b", 1)) == []
+    clock[0] += 0.06
+    assert streamed.add(TokenEvent("c", 2)) == [TokenEvent("bc", 2)]
 
 
 def test_other_answers_are_told_a_few_times_a_second(clock: list[float]) -> None:
