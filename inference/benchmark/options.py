@@ -9,7 +9,11 @@ from pathlib import Path
 from inference.benchmark.engines.base import MeasuredEngine, Setting
 from inference.benchmark.engines.llama_cpp import LlamaCppEngine
 from inference.benchmark.engines.openvino import OpenVinoEngine
-from inference.benchmark.engines.portal import PortalEngine, WholePortalEngine
+from inference.benchmark.engines.portal import (
+    PortalEngine,
+    UvicornPortalEngine,
+    WholePortalEngine,
+)
 from inference.benchmark.engines.transformers import TransformersEngine
 from inference.benchmark.engines.vllm import VllmEngine
 from inference.benchmark.report import OURS
@@ -25,6 +29,7 @@ PEERS: dict[str, Callable[[Setting], MeasuredEngine]] = {
 #: No peers: our own portal around our own engine, for what its stages and its HTTP take away.
 PORTALS: dict[str, Callable[[Setting], MeasuredEngine]] = {
     PortalEngine.name: PortalEngine,
+    UvicornPortalEngine.name: UvicornPortalEngine,
     WholePortalEngine.name: WholePortalEngine,
 }
 PARTS = ("compare", "scale", "load", "memory")
@@ -39,8 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser, config: LlamaConfig) -> None:
         type=_names((OURS, *PEERS, *PORTALS)),
         default=(OURS, *PEERS),
         help=f"which to compare; ours always runs (default: all of {OURS},{','.join(PEERS)}); "
-        f"{' and '.join(PORTALS)} are our engine again behind the whole portal, with answers that are "
-        "streamed or come as one",
+        f"{', '.join(PORTALS)} are our engine again behind the whole portal, with answers that are "
+        "streamed, by daphne or uvicorn, or come as one",
     )
     parser.add_argument(
         "--parts", type=_names(PARTS), default=PARTS, help=f"default: all of {','.join(PARTS)}"

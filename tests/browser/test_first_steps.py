@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import subprocess
 from collections.abc import Callable
 
@@ -13,19 +14,20 @@ from tests.browser.visitor import Visitor
 
 
 def test_the_guide_sees_each_step_being_done(visit: Callable[..., Visitor], people: People) -> None:
-    people.make("newcomer", "user")
-    overview = visit("newcomer", "/").page
+    newcomer = f"newcomer-{secrets.token_hex(3)}"
+    people.make(newcomer, "user")
+    overview = visit(newcomer, "/").page
     guide = overview.get_by_role("region", name="First steps")
     expect(guide).to_be_visible()
     expect(guide.locator("li.done")).to_have_count(0)
 
-    playground = visit("newcomer", "/playground").page
+    playground = visit(newcomer, "/playground").page
     playground.get_by_label("Your message").fill("What is the capital of France?")
     playground.get_by_label("Your message").press("Enter")
     expect(playground.get_by_role("article")).to_contain_text("tokens/s")
     expect(guide.locator("li.done")).to_have_count(1)
 
-    keys = visit("newcomer", "/keys").page
+    keys = visit(newcomer, "/keys").page
     keys.get_by_role("button", name="New key").click()
     keys.get_by_label("Name").fill("first")
     keys.get_by_role("button", name="Make the key").click()

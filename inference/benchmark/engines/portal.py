@@ -42,6 +42,7 @@ class PortalEngine(MeasuredEngine):
 
     name = "portal"
     transport: ClassVar[str] = "HTTP, streamed"
+    web_server: ClassVar[str] = "daphne"
 
     def __init__(self, setting: Setting) -> None:
         self._setting = setting
@@ -56,6 +57,7 @@ class PortalEngine(MeasuredEngine):
         self.process = MeasuredProcess(
             [
                 *(sys.executable, "-m", "inference.benchmark.portal.serve_stack"),
+                self.web_server,
                 *map(str, self._folders()),
             ],
             log_file=self._setting.cache_dir / "portal.log",
@@ -136,6 +138,14 @@ class PortalEngine(MeasuredEngine):
             return []
         root = psutil.Process(self.process.pid)
         return [*root.children(recursive=True), root]
+
+
+class UvicornPortalEngine(PortalEngine):
+    """The same under the other web server."""
+
+    name = "portal-uvicorn"
+    transport = "HTTP, streamed, uvicorn"
+    web_server = "uvicorn"
 
 
 class WholePortalEngine(PortalEngine):

@@ -1,6 +1,7 @@
-"""A whole portal as a child: `python -m inference.benchmark.portal.serve_stack ROOT [CACHE]`.
+"""A whole portal as a child: `python -m inference.benchmark.portal.serve_stack SERVER ROOT [CACHE]`.
 
-Prints a line `{"port": …, "key": …}` once it answers, and serves the models under ROOT until SIGTERM.
+Prints a line `{"port": …, "key": …}` once it answers, and serves the models under ROOT until SIGTERM, with
+the web server SERVER.
 What its engine has prepared is read from CACHE and kept there; without one it is made anew.
 """
 
@@ -24,4 +25,4 @@ def main(web_server: str, model_root: Path, cache_dir: Path | None = None) -> No
 
 
 if __name__ == "__main__":
-    main("daphne", *map(Path, sys.argv[1:]))
+    main(sys.argv[1], *map(Path, sys.argv[2:]))

@@ -156,6 +156,13 @@ setTimeout(watchHealth, HEALTH_EVERY);
 
 subscribe("alert_events", settled(() => renew("alerts")));
 subscribe("model_events", settled(showModels));
+// A worker that dies may be back before the next look; what is told of the last hour is no news.
+const renewHealth = settled(() => renew("health"));
+subscribe("model_events", ({ event_type: type, timestamp }) => {
+  const isNews = Date.now() - Date.parse(timestamp) < HEALTH_EVERY;
+  if (type === "worker_died" && isNews) renew("health");
+  else renewHealth();
+});
 for (const choice of document.querySelectorAll("input[name=range]")) {
   choice.addEventListener("change", () => chooseRange(choice.value));
 }
