@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 import redis
-from django.db import Error
+from django.db import Error, InterfaceError, OperationalError
 from django.utils import timezone
 
 from inference import metrics
@@ -44,6 +44,8 @@ _MAX_ROWS = 500
 _YOUNG = timedelta(seconds=2)
 _MESSAGE_LOST = timedelta(seconds=10)
 _OVERDUE = timedelta(seconds=10)
+# Something is away: no job is to blame.
+_PASSING = (redis.RedisError, OperationalError, InterfaceError, BrokerUnavailableError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +104,22 @@ class Reaper:
         alive = {(worker.name, worker.instance) for worker in live_workers(self._client)}
         try:
             found = map(_Found, leases, marks, [sign is not None for sign in signs])
-            return sum(self._tend(row, one, alive) for row, one in zip(rows, found, strict=True))
+            return sum(
+                self._tend_alone(row, one, alive) for row, one in zip(rows, found, strict=True)
+            )
         finally:
             self._ring_for_batches()
+
+    def _tend_alone(self, row: InferenceJob, found: _Found, alive: set[tuple[str, str]]) -> bool:
+        """A job that cannot be tended keeps nobody from those after it, and is ended."""
+        try:
+            return self._tend(row, found, alive)
+        except _PASSING:
+            raise
+        except Exception:
+            logger.exception("job %s: cannot be tended", row.pk)
+        event = ErrorEvent(ErrorCode.INTERNAL_ERROR, "The end of the job cannot be kept.")
+        return bool(settle_jobs([settlement_of(str(row.pk), row.attempt, event)]))
 
     def _ring(self, row: InferenceJob, job: GenerationJob) -> None:
         """Those of batches wait for the end of the sweep: a worker takes their leases all at once.

@@ -60,8 +60,8 @@ class PortalHandler(ASGIHandler):
             await self.handle(scope, receive, send)
 
     async def handle(self, scope: Any, receive: Any, send: Any) -> None:
-        """As Django's, but an answer in one piece is closed here, where Django's takes a thread's turn: it
-        costs the next request more than the call itself."""
+        """As Django's, but an answer in one piece is closed here, where Django's takes a thread's turn
+        (docs/performance.md says what that costs)."""
         try:
             body_file = await self.read_body(receive)
         except RequestAborted:

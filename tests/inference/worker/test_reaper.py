@@ -137,6 +137,20 @@ def test_a_job_whose_end_never_reached_the_database_is_settled_from_its_stream(
     assert (row.prompt_tokens, row.completion_tokens, row.inference_time) == (3, 4, 0.3)
 
 
+def test_a_job_whose_end_the_database_refuses_is_ended_and_those_after_it_are_tended(
+    reaper: Reaper, make_job: Job, redis_client: Any
+) -> None:
+    odd = make_job("x", state="running", created_at=timezone.now() - 2 * LONG_AGO)
+    after = make_job("x", state="running", created_at=timezone.now() - LONG_AGO)
+    usage, timings = Usage(2**63), Timings(0.1, 0.2, 0.3)  # more than a column holds
+    done = DoneEvent("answer", FinishReason.STOP, usage, timings, "m", "cpu")
+    append(redis_client, JobKeys(odd.job_id), "1-1", done, 60)
+    assert reaper.sweep() == 2
+    row = InferenceJob.objects.get(pk=odd.job_id)
+    assert (row.state, row.error_code, row.prompt_tokens) == ("failed", "INTERNAL_ERROR", 0)
+    assert InferenceJob.objects.get(pk=after.job_id).attempt == 2
+
+
 def test_a_cancelled_job_of_a_dead_worker_does_not_begin_again(
     reaper: Reaper, make_job: Job, redis_client: Any
 ) -> None:
