@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -28,6 +28,13 @@ class ServedModel:
     loaded: LoadedModel
     capacity: Capacity
     accounting: CacheAccounting | None = None
+
+
+class Upgrade(Protocol):
+    """A faster way to serve that is being prepared."""
+
+    def wait(self) -> None:
+        """Until it is there, and `switch` was called, or it cannot be had."""
 
 
 class BaseBackend(ABC):
@@ -126,12 +133,12 @@ class BaseBackend(ABC):
         """What the loaded model is served at now (docs/performance.md)."""
         return 0
 
-    def begin_upgrade(self, switch: Callable[[Callable[[], None]], None]) -> bool:
-        """Prepare a faster way to serve the loaded model in the background; whether there is one.
+    def begin_upgrade(self, switch: Callable[[Callable[[], None]], None]) -> Upgrade | None:
+        """Prepare a faster way to serve the loaded model in the background; None: there is none.
 
         Returns at once; `switch` is later handed what must happen between two steps.
         """
-        return False
+        return None
 
     def set_optimization_level(self, level: int) -> None:
         """Serve the loaded model at optimization `level` from the next step on.

@@ -168,16 +168,16 @@ class CpuBackend(TorchBackend):
     def optimization_level(self) -> int:
         return self._level
 
-    def begin_upgrade(self, switch: Callable[[Callable[[], None]], None]) -> bool:
+    def begin_upgrade(self, switch: Callable[[Callable[[], None]], None]) -> Preparation | None:
         """Prepare the fast path beside serving where it is wanted and missing, then switch to it.
 
         `switch` calls what it is given between two steps.
         """
         config, files = self._config, self._files
         if config is None or files is None or not _wants_fast_path(config):
-            return False
+            return None
         if self._is_prepared or self._level >= FAST_LEVEL:
-            return False
+            return None
         is_asked = config.optimization_level == FAST_LEVEL
         folder = cache_folder(config)
 
@@ -186,8 +186,9 @@ class CpuBackend(TorchBackend):
             if fast is not None and (is_asked or is_qualified(fast, files)):
                 switch(lambda: self._adopt(fast))
 
-        Preparation(files.path, folder, _BACKGROUND_THREADS, adopt).start()
-        return True
+        preparation = Preparation(files.path, folder, _BACKGROUND_THREADS, adopt)
+        preparation.start()
+        return preparation
 
     def set_optimization_level(self, level: int) -> None:
         if level == self._level:

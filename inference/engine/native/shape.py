@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 # Raised whenever packed weights of an older kind would be read wrongly.
-PACK_VERSION = 1
+PACK_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)

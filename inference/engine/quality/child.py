@@ -10,12 +10,16 @@ import logging
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from inference.engine.config import EngineConfig
 from inference.engine.errors import EngineError
 from inference.engine.quality.task import Outcome, Task, read_task, write_outcome
 from inference.engine.threads import calm_waiting_threads
 from inference.pulling.progress import BarProgress, LineProgress
+
+if TYPE_CHECKING:
+    from inference.engine.backends.base import BaseBackend
 
 # As many sequences at once as an engine has slots by default.
 _MAX_SLOTS = 32
@@ -59,6 +63,7 @@ def run_task(task: Task) -> Outcome:
     started = time.perf_counter()
     backend = select_backend(config.backend).backend
     served = backend.load_model(subject.model, config)
+    reach_level(backend, subject.level)
     loaded = time.perf_counter()
     progress = BarProgress(sys.stderr) if sys.stderr.isatty() else LineProgress(sys.stderr)
     try:
@@ -76,6 +81,18 @@ def run_task(task: Task) -> Outcome:
         load_seconds=loaded - started,
         measure_seconds=time.perf_counter() - loaded,
     )
+
+
+def reach_level(backend: BaseBackend, level: int | None) -> None:
+    """Wait until the level that is to be measured serves: loading may begin with a lower one.
+
+    None is what serving would come to by itself. Raises LoadError where `level` is not to be had.
+    """
+    if level is None:
+        if upgrade := backend.begin_upgrade(lambda switch: switch()):
+            upgrade.wait()
+    elif backend.optimization_level != level:
+        backend.set_optimization_level(level)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@
 // changes nothing.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 
 #include "simd.h"
@@ -36,12 +37,16 @@ struct CacheShape {
 
 static inline void write_key(uint16_t* block, int head_dim, int place, const float* key) {
     uint16_t* lane = block + (size_t)(place / LANES) * head_dim * LANES + place % LANES;
-    for (int d = 0; d < head_dim; d++) lane[(size_t)d * LANES] = to_half(key[d]);
+    for (int d = 0; d < head_dim; d += LANES) {
+        uint16_t halves[LANES];
+        store_half(halves, load<f32>(key + d));
+        for (int i = 0; i < LANES; i++) lane[(size_t)(d + i) * LANES] = halves[i];
+    }
 }
 
 static inline void write_value(uint16_t* block, int head_dim, int place, const float* value) {
     uint16_t* row = block + (size_t)place * head_dim;
-    for (int d = 0; d < head_dim; d++) row[d] = to_half(value[d]);
+    for (int d = 0; d < head_dim; d += LANES) store_half(row + d, load<f32>(value + d));
 }
 
 // A query and what its softmax has seen so far.
@@ -57,19 +62,34 @@ struct Query {
 static inline f32 load_numbers(const uint16_t* p) { return load_half(p); }
 static inline f32 load_numbers(const float* p) { return load<f32>(p); }
 
-template <int N, class T>
-static inline void score_block(const T* keys, int head_dim, Query* const* queries,
-                               f32 (*scores)[KEY_VECTORS]) {
+// Scores of N queries for the first `VECTORS_SEEN` vectors of a block's keys.
+template <int N, int VECTORS_SEEN, class T>
+static inline void score_keys(const T* keys, int head_dim, Query* const* queries,
+                              f32 (*scores)[KEY_VECTORS]) {
+    f32 sums[N][VECTORS_SEEN];
     for (int q = 0; q < N; q++)
-        for (int v = 0; v < KEY_VECTORS; v++) scores[q][v] = splat(0.0f);
+        for (int v = 0; v < VECTORS_SEEN; v++) sums[q][v] = splat(0.0f);
     for (int d = 0; d < head_dim; d++) {
-        f32 key[KEY_VECTORS];
-        for (int v = 0; v < KEY_VECTORS; v++)
+        f32 key[VECTORS_SEEN];
+        for (int v = 0; v < VECTORS_SEEN; v++)
             key[v] = load_numbers(keys + ((size_t)v * head_dim + d) * LANES);
         for (int q = 0; q < N; q++) {
             f32 x = splat(queries[q]->vector[d]);
-            for (int v = 0; v < KEY_VECTORS; v++) scores[q][v] = fma(x, key[v], scores[q][v]);
+            for (int v = 0; v < VECTORS_SEEN; v++) sums[q][v] = fma(x, key[v], sums[q][v]);
         }
+    }
+    for (int q = 0; q < N; q++)
+        for (int v = 0; v < VECTORS_SEEN; v++) scores[q][v] = sums[q][v];
+}
+
+template <int N, class T>
+static inline void score_block(const T* keys, int head_dim, Query* const* queries, int num_vectors,
+                               f32 (*scores)[KEY_VECTORS]) {
+    switch (num_vectors) {
+        case 1: score_keys<N, 1>(keys, head_dim, queries, scores); break;
+        case 2: score_keys<N, 2>(keys, head_dim, queries, scores); break;
+        case 3: score_keys<N, 3>(keys, head_dim, queries, scores); break;
+        default: score_keys<N, 4>(keys, head_dim, queries, scores);
     }
 }
 
@@ -108,47 +128,55 @@ static inline void add_values(const T* values, int head_dim, int count,
 
 static inline f32 bend(f32 scores, float softcap) {
     // softcap * tanh(scores / softcap), as Gemma 2 has it.
-    f32 e = exponential(scores * (2.0f / softcap));
-    return softcap * (1.0f - 2.0f / (e + 1.0f));
+    return softcap * (2.0f * sigmoid(scores * (2.0f / softcap)) - 1.0f);
+}
+
+// Scores of keys that a query must not see become minus infinity.
+static inline void hide(const Query& query, int start, int num_vectors, f32* scores) {
+    static const i32 ramp = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    if (query.first <= start && query.position >= start + num_vectors * LANES - 1) return;
+    for (int v = 0; v < num_vectors; v++) {
+        i32 place = ramp + (start + v * LANES);
+        i32 seen = (place <= query.position) & (place >= query.first);
+        scores[v] = seen ? scores[v] : splat(-INFINITY);
+    }
 }
 
 // Adds one block of keys and values, from position `start` on, to N queries of one kv head.
 template <int N, class T>
-static void attend_block(const T* keys, const T* values, int head_dim, int start,
-                         float softcap, Query* const* queries) {
-    f32 scores[N][KEY_VECTORS];
-    score_block<N>(keys, head_dim, queries, scores);
-    alignas(64) float weights[N][KEY_BLOCK];
-    float correction[N];
+static void attend_block(const T* keys, const T* values, int head_dim, int start, float softcap,
+                         Query* const* queries) {
     int last = 0;
-    static const i32 ramp = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    for (int q = 0; q < N; q++) last = std::max(last, queries[q]->position - start + 1);
+    last = std::min(last, KEY_BLOCK);
+    int num_vectors = (last + LANES - 1) / LANES;
+    f32 scores[N][KEY_VECTORS];
+    score_block<N>(keys, head_dim, queries, num_vectors, scores);
+    alignas(64) float weights[N][KEY_BLOCK], before[LANES] = {}, base[LANES] = {}, correction[LANES];
     for (int q = 0; q < N; q++) {
         Query& query = *queries[q];
-        f32 top = splat(-INFINITY);
-        for (int v = 0; v < KEY_VECTORS; v++) {
-            if (softcap > 0) scores[q][v] = bend(scores[q][v], softcap);
-            i32 place = ramp + (start + v * LANES);
-            i32 seen = (place <= query.position) & (place >= query.first);
-            scores[q][v] = seen ? scores[q][v] : splat(-INFINITY);
-            top = larger(top, scores[q][v]);
-        }
-        float largest = std::fmax(query.largest, maximum(top));
-        float base = largest == -INFINITY ? 0.0f : largest;
+        if (softcap > 0)
+            for (int v = 0; v < num_vectors; v++) scores[q][v] = bend(scores[q][v], softcap);
+        hide(query, start, num_vectors, scores[q]);
+        f32 top = scores[q][0];
+        for (int v = 1; v < num_vectors; v++) top = larger(top, scores[q][v]);
+        float largest = maximum(top);
+        largest = largest > query.largest ? largest : query.largest;
+        before[q] = query.largest;
+        base[q] = largest == -INFINITY ? 0.0f : largest;
+        query.largest = largest;
+    }
+    store(correction, decay(load<f32>(before) - load<f32>(base)));
+    for (int q = 0; q < N; q++) {
         f32 total = splat(0.0f);
-        for (int v = 0; v < KEY_VECTORS; v++) {
-            f32 weight = exponential(scores[q][v] - base);
+        for (int v = 0; v < num_vectors; v++) {
+            f32 weight = decay(scores[q][v] - base[q]);
             total += weight;
             store(&weights[q][v * LANES], weight);
         }
-        correction[q] = exponential(splat(query.largest - base))[0];
-        if (query.largest == largest) correction[q] = 1.0f;
-        query.total = query.total * correction[q] + sum(total);
-        query.largest = largest;
-        int seen = query.position - start + 1;
-        last = seen > last ? seen : last;
+        queries[q]->total = queries[q]->total * correction[q] + sum(total);
     }
-    add_values<N>(values, head_dim, last < KEY_BLOCK ? last : KEY_BLOCK, queries, correction,
-                  weights);
+    add_values<N>(values, head_dim, last, queries, correction, weights);
 }
 
 // The queries that see a block, MAX_QUERIES at a time.
@@ -157,17 +185,20 @@ static void attend_groups(const T* keys, const T* values, int head_dim, int star
                           Query* queries, int count) {
     Query* group[MAX_QUERIES];
     int size = 0;
+    auto attend = [&]<int N>() {
+        attend_block<N>(keys, values, head_dim, start, softcap, group);
+    };
     for (int q = 0; q < count; q++) {
         Query& query = queries[q];
         if (query.position >= start && query.first < start + KEY_BLOCK) group[size++] = &query;
         if (size == MAX_QUERIES || (q == count - 1 && size > 0)) {
             switch (size) {
-                case 1: attend_block<1>(keys, values, head_dim, start, softcap, group); break;
-                case 2: attend_block<2>(keys, values, head_dim, start, softcap, group); break;
-                case 3: attend_block<3>(keys, values, head_dim, start, softcap, group); break;
-                case 4: attend_block<4>(keys, values, head_dim, start, softcap, group); break;
-                case 5: attend_block<5>(keys, values, head_dim, start, softcap, group); break;
-                default: attend_block<6>(keys, values, head_dim, start, softcap, group);
+                case 1: attend.template operator()<1>(); break;
+                case 2: attend.template operator()<2>(); break;
+                case 3: attend.template operator()<3>(); break;
+                case 4: attend.template operator()<4>(); break;
+                case 5: attend.template operator()<5>(); break;
+                default: attend.template operator()<6>();
             }
             size = 0;
         }

@@ -5,64 +5,29 @@
 // bit for bit however many rows are computed with it.
 #pragma once
 
+#include <algorithm>
+
 #include "panels.h"
+#include "quantize.h"
 #include "threads.h"
 
 namespace lg {
 
-constexpr int MAX_TILE = 8;      // rows whose sums stay in registers
-constexpr int ROW_BLOCK = 128;   // at most so many rows share one unpacking of a 4-bit panel
-constexpr int UNPACK_GROUPS = 48;
-constexpr int UNPACKED_TILE = 6;
+constexpr int ROW_BLOCK = 288;      // at most so many rows share one unpacking of a 4-bit panel
+constexpr int OWN_ROWS = 32;        // with so many for each thread, threads share out rows
+constexpr int UNPACK_GROUPS = 18;   // half a panel of so many stays in the first cache
+constexpr int MAX_TILE = 6;         // rows whose totals stay in registers
+constexpr int MAX_PACKED_ROWS = 32;  // up to here unpacking costs more than it saves
 
-// Quantized rows: `values` [rows, k], `scales` and `sums` [rows, groups]; a sum is that of the
-// group's integers, for the offset of the weights. `parts` [rows + 1] says where a row begins: a fine
-// row takes two, its rounded values and what the rounding left over.
-struct Rows {
-    const int8_t* values;
-    const float* scales;
-    const int32_t* sums;
-    const int32_t* parts;
-    int k, num_groups;
-};
-
-// The left-over lies within half a step, so it is shown on a scale finer by 2 * 127.
-constexpr float FINER = 254.0f;
-
-// `fine_values` and its fellows may be null.
-static inline void quantize_group(const float* x, int group, int8_t* values, float* scale,
-                                  int32_t* total, int8_t* fine_values, float* fine_scale,
-                                  int32_t* fine_total) {
-    f32 largest = splat(0.0f);
-    for (int i = 0; i < group; i += LANES) largest = larger(largest, magnitude(load<f32>(x + i)));
-    float top = maximum(largest);
-    float inverse = top > 0 ? 127.0f / top : 0.0f;
-    i32 sums = splat(0), fine_sums = splat(0);
-    for (int i = 0; i < group; i += LANES) {
-        f32 scaled = load<f32>(x + i) * inverse;
-        f32 whole = round_to_whole(scaled);
-        i32 q = __builtin_convertvector(whole, i32);
-        sums += q;
-        store(values + i, __builtin_convertvector(q, s8x16));
-        if (fine_values) {
-            i32 rest = __builtin_convertvector(round_to_whole((scaled - whole) * FINER), i32);
-            fine_sums += rest;
-            store(fine_values + i, __builtin_convertvector(rest, s8x16));
-        }
-    }
-    *scale = top * (1.0f / 127.0f);
-    *total = sum(sums);
-    if (fine_values) {
-        *fine_scale = *scale * (1.0f / FINER);
-        *fine_total = sum(fine_sums);
-    }
-}
+// Vectors of channels that are summed side by side, so that no sum waits for itself.
+constexpr int PAIR = 2;
 
 // A 4-bit panel's groups with a byte per weight and float32 scales, for tiles that share them.
 struct Unpacked {
-    static constexpr int GROUP = Int4::GROUP, STEPS = Int4::STEPS;
+    static constexpr int BITS = 4, GROUP = Int4::GROUP, STEPS = Int4::STEPS;
     static constexpr size_t DATA = PANEL * GROUP;
     static constexpr size_t BYTES = DATA + PANEL * 8;
+    static constexpr size_t PACKED_BYTES = Int4::BYTES;
 };
 
 static inline void unpack_groups(const uint8_t* packed, uint8_t* out, int num_groups) {
@@ -80,9 +45,6 @@ static inline void unpack_groups(const uint8_t* packed, uint8_t* out, int num_gr
         for (int i = 0; i < 2 * PANEL; i += LANES) store(wide + i, load_half(tail + i));
     }
 }
-
-// Vectors of channels that are summed side by side, so that no sum waits for itself.
-constexpr int PAIR = 2;
 
 // PAIR vectors of channels of one group for ROWS rows: the exact integer sums.
 template <class Format, int ROWS>
@@ -124,139 +86,134 @@ static inline void load_scales(const uint8_t* tail, int vector, f32* step, f32* 
         *low = load<f32>((const float*)tail + PANEL + vector * LANES);
     } else {
         *step = load_half((const uint16_t*)tail + vector * LANES);
-        if constexpr (Format::GROUP == Int4::GROUP)
+        if constexpr (Format::BITS == 4)
             *low = load_half((const uint16_t*)tail + PANEL + vector * LANES);
     }
 }
 
-// Adds `num_groups` groups, from `first` on, of one panel into `acc` [ROWS][PANEL].
-template <class Format, int ROWS>
-static void multiply_tile(const uint8_t* panel, int first, int num_groups, const Rows& rows,
-                          int row, float factor, float* acc) {
-    for (int g = 0; g < num_groups; g++, panel += Format::BYTES) {
-        const int8_t* a[ROWS];
-        float scale[ROWS];
-        int32_t total[ROWS];
-        for (int r = 0; r < ROWS; r++) {
-            size_t index = (size_t)(row + r) * rows.num_groups + first + g;
-            a[r] = rows.values + (size_t)(row + r) * rows.k + (size_t)(first + g) * Format::GROUP;
-            scale[r] = rows.scales[index] * factor;
-            total[r] = rows.sums[index];
-        }
-        for (int v = 0; v < VECTORS; v += PAIR) {
-            i32 sums[ROWS][PAIR];
-            for (int r = 0; r < ROWS; r++)
-                for (int p = 0; p < PAIR; p++)
-                    sums[r][p] = splat(Format::GROUP == Int8::GROUP ? -128 * total[r] : 0);
-            multiply_group<Format, ROWS>(panel + v * (Format::DATA / VECTORS), a, sums);
-            f32 step[PAIR], low[PAIR];
-            for (int p = 0; p < PAIR; p++)
-                load_scales<Format>(panel + Format::DATA, v + p, &step[p], &low[p]);
-            for (int r = 0; r < ROWS; r++) {
-                for (int p = 0; p < PAIR; p++) {
-                    float* out = acc + r * PANEL + (v + p) * LANES;
-                    f32 sum = fma(to_float(sums[r][p]), step[p] * scale[r], load<f32>(out));
-                    if constexpr (Format::GROUP == Int4::GROUP)
-                        sum = fma(low[p], splat(scale[r] * (float)total[r]), sum);
-                    store(out, sum);
-                }
-            }
-        }
-    }
-}
+// What will be read next of the weights: `bytes` from `start` on for each group that is multiplied
+// meanwhile, so that memory is never asked for more at a time than it can be underway with.
+struct Ahead {
+    const uint8_t* start;
+    size_t bytes;
 
-// The same for unpacked groups, which the caches hold: two vectors of channels go through all groups
-// before the next two, so that their totals stay in registers.
-template <int ROWS>
-static void multiply_tile_unpacked(const uint8_t* panel, int first, int num_groups,
-                                   const Rows& rows, int row, float factor, float* acc) {
-    float scales[ROWS][UNPACK_GROUPS], offsets[ROWS][UNPACK_GROUPS];
+    void fetch(int group) const {
+        for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch(start + group * bytes + i, 0, 2);
+    }
+};
+
+// Adds `num_groups` groups, from `first` on, of the vectors of channels `vector` .. `vector + PAIR`
+// of a panel into `acc` [ROWS][PANEL].
+template <class Format, int ROWS>
+static void multiply_tile(const uint8_t* panel, int vector, int first, int num_groups,
+                          const Rows& rows, int row, float* acc, const Ahead& ahead) {
     const int8_t* values[ROWS];
+    const float *scales[ROWS], *totals[ROWS];
+    const int32_t* starts[ROWS];
+    f32 out[ROWS][PAIR];
     for (int r = 0; r < ROWS; r++) {
         size_t index = (size_t)(row + r) * rows.num_groups + first;
-        values[r] = rows.values + (size_t)(row + r) * rows.k + (size_t)first * Unpacked::GROUP;
-        for (int g = 0; g < num_groups; g++) {
-            scales[r][g] = rows.scales[index + g] * factor;
-            offsets[r][g] = scales[r][g] * (float)rows.sums[index + g];
-        }
+        values[r] = rows.values + (size_t)(row + r) * rows.k + (size_t)first * Format::GROUP;
+        scales[r] = rows.scales + index;
+        totals[r] = rows.totals + index;
+        starts[r] = (const int32_t*)rows.totals + index;
+        for (int p = 0; p < PAIR; p++)
+            out[r][p] = load<f32>(acc + r * PANEL + (vector + p) * LANES);
     }
-    for (int v = 0; v < VECTORS; v += PAIR) {
-        f32 total[ROWS][PAIR];
+    for (int g = 0; g < num_groups; g++, panel += Format::BYTES) {
+        ahead.fetch(g);
+        const int8_t* a[ROWS];
+        i32 sums[ROWS][PAIR];
+        for (int r = 0; r < ROWS; r++) {
+            a[r] = values[r] + (size_t)g * Format::GROUP;
+            int32_t start = Format::BITS == 8 ? starts[r][g] : ROUNDER_BITS;
+            for (int p = 0; p < PAIR; p++) sums[r][p] = splat(start);
+        }
+        multiply_group<Format, ROWS>(panel + vector * (Format::DATA / VECTORS), a, sums);
+        f32 step[PAIR], low[PAIR], excess[PAIR];
+        for (int p = 0; p < PAIR; p++) {
+            load_scales<Format>(panel + Format::DATA, vector + p, &step[p], &low[p]);
+            excess[p] = step[p] * -ROUNDER;
+        }
         for (int r = 0; r < ROWS; r++)
-            for (int p = 0; p < PAIR; p++)
-                total[r][p] = load<f32>(acc + r * PANEL + (v + p) * LANES);
-        const uint8_t* group = panel;
-        for (int g = 0; g < num_groups; g++, group += Unpacked::BYTES) {
-            const int8_t* a[ROWS];
-            i32 sums[ROWS][PAIR];
-            for (int r = 0; r < ROWS; r++) {
-                a[r] = values[r] + (size_t)g * Unpacked::GROUP;
-                for (int p = 0; p < PAIR; p++) sums[r][p] = splat(0);
+            for (int p = 0; p < PAIR; p++) {
+                // With a minimum, rounded to half a unit of the integer sum: a fiftieth of what the
+                // activations' rounding leaves uncertain.
+                f32 rest = excess[p];
+                if constexpr (Format::BITS == 4) rest = fma(low[p], splat(totals[r][g]), rest);
+                rest = fma((f32)sums[r][p], step[p], rest);
+                out[r][p] = fma(rest, splat(scales[r][g]), out[r][p]);
             }
-            multiply_group<Unpacked, ROWS>(group + v * (Unpacked::DATA / VECTORS), a, sums);
-            f32 step[PAIR], low[PAIR];
-            for (int p = 0; p < PAIR; p++)
-                load_scales<Unpacked>(group + Unpacked::DATA, v + p, &step[p], &low[p]);
-            for (int r = 0; r < ROWS; r++)
-                for (int p = 0; p < PAIR; p++) {
-                    f32 sum = fma(to_float(sums[r][p]), step[p] * scales[r][g], total[r][p]);
-                    total[r][p] = fma(low[p], splat(offsets[r][g]), sum);
-                }
-        }
-        for (int r = 0; r < ROWS; r++)
-            for (int p = 0; p < PAIR; p++)
-                store(acc + r * PANEL + (v + p) * LANES, total[r][p]);
     }
+    for (int r = 0; r < ROWS; r++)
+        for (int p = 0; p < PAIR; p++) store(acc + r * PANEL + (vector + p) * LANES, out[r][p]);
 }
 
-static void multiply_rows_unpacked(const uint8_t* panel, int first, int num_groups,
-                                   const Rows& rows, int row, int num_rows, float factor,
-                                   float* acc) {
-    int num_tiles = (num_rows + UNPACKED_TILE - 1) / UNPACKED_TILE;
-    for (int t = 0, done = 0; t < num_tiles; t++) {
-        int size = (num_rows - done + num_tiles - t - 1) / (num_tiles - t);
-        float* out = acc + (size_t)done * PANEL;
-        int at = row + done;
-        switch (size) {
-            case 1: multiply_tile_unpacked<1>(panel, first, num_groups, rows, at, factor, out); break;
-            case 2: multiply_tile_unpacked<2>(panel, first, num_groups, rows, at, factor, out); break;
-            case 3: multiply_tile_unpacked<3>(panel, first, num_groups, rows, at, factor, out); break;
-            case 4: multiply_tile_unpacked<4>(panel, first, num_groups, rows, at, factor, out); break;
-            case 5: multiply_tile_unpacked<5>(panel, first, num_groups, rows, at, factor, out); break;
-            default: multiply_tile_unpacked<6>(panel, first, num_groups, rows, at, factor, out);
-        }
-        done += size;
-    }
-}
-
+// All rows go past two vectors of channels before the next two: these stay in the first cache. `next`
+// is where the groups lie, packed, that will be multiplied after these.
 template <class Format>
 static void multiply_rows(const uint8_t* panel, int first, int num_groups, const Rows& rows, int row,
-                          int num_rows, float factor, float* acc) {
+                          int num_rows, float* acc, const uint8_t* next) {
     int num_tiles = (num_rows + MAX_TILE - 1) / MAX_TILE;
-    for (int t = 0, done = 0; t < num_tiles; t++) {
-        int size = (num_rows - done + num_tiles - t - 1) / (num_tiles - t);
-        float* out = acc + (size_t)done * PANEL;
-        int at = row + done;
-        switch (size) {
-            case 1: multiply_tile<Format, 1>(panel, first, num_groups, rows, at, factor, out); break;
-            case 2: multiply_tile<Format, 2>(panel, first, num_groups, rows, at, factor, out); break;
-            case 3: multiply_tile<Format, 3>(panel, first, num_groups, rows, at, factor, out); break;
-            case 4: multiply_tile<Format, 4>(panel, first, num_groups, rows, at, factor, out); break;
-            case 5: multiply_tile<Format, 5>(panel, first, num_groups, rows, at, factor, out); break;
-            case 6: multiply_tile<Format, 6>(panel, first, num_groups, rows, at, factor, out); break;
-            case 7: multiply_tile<Format, 7>(panel, first, num_groups, rows, at, factor, out); break;
-            default: multiply_tile<Format, 8>(panel, first, num_groups, rows, at, factor, out);
+    size_t bytes = Format::PACKED_BYTES / (num_tiles * (VECTORS / PAIR));
+    Ahead ahead = {next, bytes};
+    for (int v = 0; v < VECTORS; v += PAIR) {
+        for (int t = 0, done = 0; t < num_tiles; t++, ahead.start += bytes * num_groups) {
+            int size = (num_rows - done + num_tiles - t - 1) / (num_tiles - t);
+            float* out = acc + (size_t)done * PANEL;
+            auto tile = [&]<int ROWS>() {
+                multiply_tile<Format, ROWS>(panel, v, first, num_groups, rows, row + done, out, ahead);
+            };
+            switch (size) {
+                case 1: tile.template operator()<1>(); break;
+                case 2: tile.template operator()<2>(); break;
+                case 3: tile.template operator()<3>(); break;
+                case 4: tile.template operator()<4>(); break;
+                case 5: tile.template operator()<5>(); break;
+                default: tile.template operator()<6>();
+            }
+            done += size;
         }
-        done += size;
     }
+}
+
+// Adds a panel's products with `count` quantized rows to `acc` [count][PANEL].
+static void multiply_panel(const Linear& linear, const uint8_t* panel, const Rows& rows, int row,
+                           int count, float* acc) {
+    int num_groups = linear.num_groups();
+    const uint8_t* next = panel + linear.panel_bytes();
+    if (linear.bits == 8) {
+        multiply_rows<Int8>(panel, 0, num_groups, rows, row, count, acc, next);
+        return;
+    }
+    if (count <= MAX_PACKED_ROWS) {
+        multiply_rows<Int4>(panel, 0, num_groups, rows, row, count, acc, next);
+        return;
+    }
+    alignas(64) static thread_local uint8_t scratch[UNPACK_GROUPS * Unpacked::BYTES];
+    for (int g = 0; g < num_groups; g += UNPACK_GROUPS) {
+        int some = std::min(UNPACK_GROUPS, num_groups - g);
+        unpack_groups(panel + g * Int4::BYTES, scratch, some);
+        const uint8_t* after = g + some < num_groups ? panel + (g + some) * Int4::BYTES : next;
+        multiply_rows<Unpacked>(scratch, g, some, rows, row, count, acc, after);
+    }
+}
+
+// Into how many blocks rows are cut. Few rows are one block, whose panels the threads share out, so
+// that each weight is read once; of many each thread has its own, as in all else that it does for
+// a row, so that what it needs lies in its core's cache.
+static inline int num_row_blocks(int num_rows, int num_threads) {
+    int num_blocks = (num_rows + ROW_BLOCK - 1) / ROW_BLOCK;
+    if (num_rows < OWN_ROWS * num_threads) return num_blocks;
+    return (num_blocks + num_threads - 1) / num_threads * num_threads;
 }
 
 // Calls finish(row, panel, acc) for each row's 64 sums of each panel, from any thread.
 template <class Finish>
 static void multiply(Pool& pool, const Linear& linear, const Rows& rows, int num_rows,
                      const Finish& finish) {
-    int num_panels = linear.num_panels(), num_groups = linear.num_groups();
-    int num_blocks = (num_rows + ROW_BLOCK - 1) / ROW_BLOCK;
+    int num_panels = linear.num_panels();
+    int num_blocks = num_row_blocks(num_rows, pool.size());
     pool.run(num_panels * num_blocks, [&](int unit, int) {
         int panel_index = unit % num_panels, block = unit / num_panels;
         int first = num_rows * block / num_blocks, last = num_rows * (block + 1) / num_blocks;
@@ -275,18 +232,7 @@ static void multiply(Pool& pool, const Linear& linear, const Rows& rows, int num
             if (rows.parts[r + 1] - rows.parts[r] == 2)
                 for (int v = 0; v < VECTORS; v++) store(out + PANEL + v * LANES, splat(0.0f));
         }
-        if (linear.bits == 8) {
-            multiply_rows<Int8>(panel, 0, num_groups, rows, row, count, linear.factor, acc);
-        } else if (count <= 2 * MAX_TILE) {
-            multiply_rows<Int4>(panel, 0, num_groups, rows, row, count, linear.factor, acc);
-        } else {
-            alignas(64) static thread_local uint8_t scratch[UNPACK_GROUPS * Unpacked::BYTES];
-            for (int g = 0; g < num_groups; g += UNPACK_GROUPS) {
-                int some = num_groups - g < UNPACK_GROUPS ? num_groups - g : UNPACK_GROUPS;
-                unpack_groups(panel + g * Int4::BYTES, scratch, some);
-                multiply_rows_unpacked(scratch, g, some, rows, row, count, linear.factor, acc);
-            }
-        }
+        multiply_panel(linear, panel, rows, row, count, acc);
         for (int r = first; r < last; r++) {
             float* out = acc + (size_t)(rows.parts[r] - row) * PANEL;
             if (rows.parts[r + 1] - rows.parts[r] == 2)

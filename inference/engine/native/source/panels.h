@@ -25,12 +25,14 @@ struct Int8 {
     static constexpr int BITS = 8, GROUP = 64, STEPS = GROUP / STEP;
     static constexpr size_t DATA = PANEL * GROUP;
     static constexpr size_t BYTES = DATA + PANEL * 2;
+    static constexpr size_t PACKED_BYTES = BYTES;
 };
 
 struct Int4 {
     static constexpr int BITS = 4, GROUP = 32, STEPS = GROUP / STEP;
     static constexpr size_t DATA = PANEL * GROUP / 2;
     static constexpr size_t BYTES = DATA + PANEL * 4;
+    static constexpr size_t PACKED_BYTES = BYTES;
 };
 
 // One linear layer. `k` counts padded inputs (whole groups), `n` padded outputs (whole panels).

@@ -32,7 +32,11 @@ static inline void store(T* p, V v) {
 }
 
 static inline f32 splat(float x) {
-    return f32{} + x;
+#if defined(__AVX512F__)
+    return (f32)_mm512_set1_ps(x);
+#else
+    return f32{x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x};
+#endif
 }
 
 static inline i32 splat(int32_t x) {
@@ -94,6 +98,16 @@ static inline uint16_t to_half(float x) {
 #endif
 }
 
+// 16 numbers rounded to half precision.
+static inline void store_half(uint16_t* p, f32 v) {
+#if defined(__AVX512F__)
+    __m256i halves = _mm512_cvtps_ph((__m512)v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    std::memcpy(p, &halves, sizeof halves);
+#else
+    for (int i = 0; i < LANES; i++) p[i] = to_half(v[i]);
+#endif
+}
+
 static inline float from_half(uint16_t bits) {
 #if defined(__F16C__) || defined(__AVX512F__)
     return _cvtsh_ss(bits);
@@ -150,7 +164,11 @@ static inline V turn(V v) {
 }
 
 static inline f32 larger(f32 a, f32 b) {
+#if defined(__AVX512F__)
+    return (f32)_mm512_max_ps((__m512)a, (__m512)b);
+#else
     return a > b ? a : b;
+#endif
 }
 
 // The sum of all lanes, halves first: always in the same order.
@@ -181,24 +199,49 @@ static inline f32 round_to_whole(f32 v) {
     return (v + ROUNDER) - ROUNDER;
 }
 
-// exp(x) with a relative error below 2e-7 (Cody and Waite's reduction, a polynomial of degree 6);
-// exactly 0 for what is below the smallest normal number, minus infinity included.
-static inline f32 exponential(f32 x) {
+// The nearest whole numbers, ties to even.
+static inline i32 nearest(f32 v) {
+#if defined(__AVX512F__)
+    return (i32)_mm512_cvtps_epi32((__m512)v);
+#else
+    return __builtin_convertvector(round_to_whole(v), i32);
+#endif
+}
+
+// Numbers that fit into a byte, as 16 bytes.
+static inline void store_bytes(int8_t* p, i32 v) {
+#if defined(__AVX512F__)
+    __m128i bytes = _mm512_cvtepi32_epi8((__m512i)v);
+    std::memcpy(p, &bytes, sizeof bytes);
+#else
+    store(p, __builtin_convertvector(v, s8x16));
+#endif
+}
+
+// exp(x) for x <= 0 with a relative error below 2e-7 (Cody and Waite's reduction, a polynomial of
+// degree 5 of least largest error); exactly 1 for 0, and exactly 0 for what is below the smallest
+// normal number, minus infinity included.
+static inline f32 decay(f32 x) {
     f32 clamped = larger(x, splat(-87.3f));
-    clamped = clamped < 88.0f ? clamped : splat(88.0f);
-    f32 n = round_to_whole(clamped * 1.44269504088896341f);
+    f32 rounded = fma(clamped, splat(1.44269504088896341f), splat(ROUNDER));
+    f32 n = rounded - ROUNDER;
     f32 r = fma(n, splat(-0.693359375f), clamped);
     r = fma(n, splat(2.12194440e-4f), r);
-    f32 p = splat(1.9875691500e-4f);
-    p = fma(p, r, splat(1.3981999507e-3f));
-    p = fma(p, r, splat(8.3334519073e-3f));
-    p = fma(p, r, splat(4.1665795894e-2f));
-    p = fma(p, r, splat(1.6666665459e-1f));
-    p = fma(p, r, splat(5.0000001201e-1f));
-    p = fma(p, r * r, r) + 1.0f;
-    i32 exponent = (__builtin_convertvector(n, i32) + 127) << 23;
-    f32 value = p * (f32)exponent;
+    f32 p = splat(8.290272206e-3f);
+    p = fma(p, r, splat(4.189816117e-2f));
+    p = fma(p, r, splat(1.666763872e-1f));
+    p = fma(p, r, splat(4.999914765e-1f));
+    p = fma(p, r, splat(9.999997020e-1f));
+    p = fma(p, r, splat(1.0f));
+    // The lowest bits of `rounded` are n: added to the exponent of p, they multiply it by 2^n.
+    f32 value = (f32)((i32)p + ((i32)rounded << 23));
     return x < -87.3f ? splat(0.0f) : value;
+}
+
+// 1 / (1 + exp(-x))
+static inline f32 sigmoid(f32 x) {
+    f32 e = decay(-magnitude(x));
+    return (x < 0.0f ? e : splat(1.0f)) / (1.0f + e);
 }
 
 }  // namespace lg

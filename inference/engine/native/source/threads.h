@@ -26,7 +26,7 @@ static inline void relax() {
 class Pool {
    public:
     // Where the system gives no more threads, fewer do the work.
-    explicit Pool(int num_threads) {
+    explicit Pool(int num_threads) : shares_(num_threads > 1 ? num_threads : 1) {
         try {
             workers_.reserve(num_threads > 1 ? num_threads - 1 : 0);
             for (int i = 1; i < num_threads; i++) workers_.emplace_back([this, i] { serve(i); });
@@ -36,14 +36,16 @@ class Pool {
 
     ~Pool() {
         stopping_ = true;
-        ticket_.fetch_add(uint64_t(1) << GENERATION_SHIFT);
-        ticket_.notify_all();
+        phase_.fetch_add(1);
+        phase_.notify_all();
         for (auto& worker : workers_) worker.join();
     }
 
     int size() const { return (int)workers_.size() + 1; }
 
-    // Calls f(unit, thread) for every unit below `count` and returns when all are done.
+    // Calls f(unit, thread) for every unit below `count` and returns when all are done. Thread t begins
+    // with the t-th share of the units, and helps the others when it is through: what one phase left in
+    // a core's cache, the next finds there where units of both mean the same rows.
     template <class F>
     void run(int count, const F& f) {
         if (count <= 0) return;
@@ -56,11 +58,13 @@ class Pool {
         };
         context_ = &f;
         done_.store(0, std::memory_order_relaxed);
-        generation_ = (generation_ + 1) & 0xffff;
-        ticket_.store(((uint64_t)generation_ << GENERATION_SHIFT) |
-                          ((uint64_t)count << COUNT_SHIFT),
-                      std::memory_order_seq_cst);
-        if (num_asleep_.load(std::memory_order_seq_cst) > 0) ticket_.notify_all();
+        int64_t num_shares = size();
+        for (int64_t t = 0; t < num_shares; t++) {
+            uint64_t first = count * t / num_shares, end = count * (t + 1) / num_shares;
+            shares_[t].units.store(end << END_SHIFT | first, std::memory_order_release);
+        }
+        phase_.fetch_add(1, std::memory_order_seq_cst);
+        if (num_asleep_.load(std::memory_order_seq_cst) > 0) phase_.notify_all();
         work(0);
         for (int spins = 0; done_.load(std::memory_order_acquire) != count;) {
             relax();
@@ -69,51 +73,55 @@ class Pool {
     }
 
    private:
-    // One word: the generation of the phase, its number of units, and the next unit to take.
-    static constexpr int COUNT_SHIFT = 24;
-    static constexpr int GENERATION_SHIFT = 48;
-    static constexpr uint64_t FIELD = (1 << 24) - 1;
+    // One word: the end of a share, and the next unit to take.
+    struct alignas(64) Share {
+        std::atomic<uint64_t> units{0};
+    };
+    static constexpr int END_SHIFT = 32;
+    static constexpr uint64_t NEXT = 0xffffffff;
     // About 40 microseconds: longer than a serial stretch inside a step, shorter than a time slice.
     static constexpr int SPINS = 1000;
 
     void work(int thread) {
-        for (;;) {
-            uint64_t ticket = ticket_.fetch_add(1, std::memory_order_acq_rel);
-            uint64_t unit = ticket & FIELD, count = (ticket >> COUNT_SHIFT) & FIELD;
-            if (unit >= count) return;
-            call_(context_, (int)unit, thread);
-            done_.fetch_add(1, std::memory_order_acq_rel);
+        size_t num_shares = shares_.size();
+        for (size_t i = 0; i < num_shares; i++) {
+            Share& share = shares_[(thread + i) % num_shares];
+            for (;;) {
+                uint64_t taken = share.units.fetch_add(1, std::memory_order_acq_rel);
+                uint64_t unit = taken & NEXT;
+                if (unit >= taken >> END_SHIFT) break;
+                call_(context_, (int)unit, thread);
+                done_.fetch_add(1, std::memory_order_acq_rel);
+            }
         }
     }
 
-    static bool has_units(uint64_t ticket) {
-        return (ticket & FIELD) < ((ticket >> COUNT_SHIFT) & FIELD);
-    }
-
     void serve(int thread) {
+        uint32_t seen = 0;
         int spins = 0;
         while (!stopping_.load(std::memory_order_relaxed)) {
-            uint64_t seen = ticket_.load(std::memory_order_acquire);
-            if (has_units(seen)) {
+            uint32_t phase = phase_.load(std::memory_order_acquire);
+            if (phase != seen) {
+                seen = phase;
                 work(thread);
                 spins = 0;
             } else if (++spins < SPINS) {
                 relax();
             } else {
                 num_asleep_.fetch_add(1, std::memory_order_seq_cst);
-                ticket_.wait(seen, std::memory_order_seq_cst);
+                phase_.wait(seen, std::memory_order_seq_cst);
                 num_asleep_.fetch_sub(1, std::memory_order_seq_cst);
                 spins = 0;
             }
         }
     }
 
+    std::vector<Share> shares_;
     std::vector<std::thread> workers_;
-    alignas(64) std::atomic<uint64_t> ticket_{0};
+    alignas(64) std::atomic<uint32_t> phase_{0};
     alignas(64) std::atomic<int> done_{0};
     alignas(64) std::atomic<int> num_asleep_{0};
     std::atomic<bool> stopping_{false};
-    uint32_t generation_ = 0;
     void (*call_)(const void*, int, int) = nullptr;
     const void* context_ = nullptr;
 };

@@ -78,20 +78,21 @@ def test_a_matrix_on_a_4_bit_grid_takes_4_bits_and_loses_nothing(
     bits, num_channels, num_inputs, num_real, _ = packed.description
     assert (bits, num_channels, num_inputs, num_real) == (4, -(-rows // 64) * 64, columns, rows)
     assert packed.data.nbytes == num_channels * columns * 5 // 8
-    # float32 rounds the products; the numbers themselves are those of the grid.
+    # Products are rounded to half a unit of their integer sum, a 254th of a step of the grid; its
+    # steps are 0.005 to 0.035 apart.
     torch.testing.assert_close(
-        unpack(library, packed, columns)[:rows], matrix, rtol=2e-6, atol=1e-7
+        unpack(library, packed, columns)[:rows], matrix, rtol=2e-6, atol=0.035 / 250
     )
 
 
 def test_a_product_with_4_bits_is_that_of_float64(library: KernelLibrary) -> None:
     matrix = grid_matrix(128, 256)
-    # Whole numbers up to 127 in each group: such inputs lose nothing either.
+    # Rows of twice the bits: what is left is half a unit of each group's integer sum.
     inputs = torch.randint(-127, 128, (9, 256)).float()
     inputs[:, ::32] = 127
     expected = inputs.double() @ matrix.double().T
     found = product(library, pack(library, matrix), inputs).double()
-    assert ((found - expected).norm() / expected.norm()) < 1e-6
+    assert ((found - expected).norm() / expected.norm()) < 2e-4
 
 
 def test_weights_that_a_file_kept_in_half_precision_still_count_as_4_bits(

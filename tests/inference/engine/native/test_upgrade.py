@@ -13,9 +13,16 @@ import pytest
 from inference.engine.backends import cpu
 from inference.engine.backends.cpu import CpuBackend
 from inference.engine.errors import LoadError
-from inference.engine.native.artifact import Qualification, artifact_file, write_artifact
+from inference.engine.native.artifact import (
+    Qualification,
+    artifact_file,
+    open_artifact,
+    write_artifact,
+)
 from inference.engine.native.library import KernelLibrary
 from inference.engine.native.upgrade import Preparation
+from inference.engine.quality.child import reach_level
+from inference.engine.quality.comparison import PERPLEXITY_LIMIT
 from inference.model_files import read_model_files
 from inference.protocol import Finished
 from tests.inference.engine.harness import Harness, running_engine
@@ -205,3 +212,28 @@ def test_a_level_that_does_not_exist_is_refused(quick_model: Path) -> None:
         backend.set_optimization_level(4)
     with pytest.raises(LoadError, match="load the model again"):
         CpuBackend().set_optimization_level(1)
+
+
+@pytest.mark.parametrize("level", [None, 3])
+def test_what_the_quality_gate_measures_is_what_will_serve(
+    level: int | None, quick_model: Path, cache: Path
+) -> None:
+    backend, _ = load(quick_model, optimization_level=level, cache_dir=str(cache))
+    assert backend.optimization_level == 2, "nothing was prepared"
+    reach_level(backend, level)
+    packed = open_artifact(artifact_file(cache, read_model_files(quick_model)))
+    assert packed is not None, "it was prepared meanwhile"
+    assert packed.qualification is not None
+    is_good = packed.qualification.perplexity_ratio <= PERPLEXITY_LIMIT
+    assert backend.optimization_level == (3 if level == 3 or is_good else 2)
+    backend.close()
+
+
+def test_the_quality_gate_measures_no_other_level_than_it_was_asked_for(
+    quick_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXX", "/nonexistent")
+    cache = str(tmp_path / "cache")
+    backend, _ = load(quick_model, optimization_level=3, cache_dir=cache)
+    with pytest.raises(LoadError, match="optimization level 3 is not available"):
+        reach_level(backend, 3)
