@@ -21,6 +21,17 @@ from tests.inference.engine.quality.models import read_model, write_variant
 ROOT = Path(__file__).resolve().parents[4]
 
 
+@pytest.fixture(scope="session")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("quality-data")
+
+
+@pytest.fixture(autouse=True)
+def own_cache(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is prepared for the default level here must not serve in other tests."""
+    monkeypatch.setenv("LLAMA_DATA_DIR", str(data_dir))
+
+
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "inference.engine.quality", "--threads", "1", *arguments],
