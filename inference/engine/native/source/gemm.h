@@ -109,14 +109,12 @@ static void multiply_tile(const uint8_t* panel, int vector, int first, int num_g
                           const Rows& rows, int row, float* acc, const Ahead& ahead) {
     const int8_t* values[ROWS];
     const float *scales[ROWS], *totals[ROWS];
-    const int32_t* starts[ROWS];
     f32 out[ROWS][PAIR];
     for (int r = 0; r < ROWS; r++) {
         size_t index = (size_t)(row + r) * rows.num_groups + first;
         values[r] = rows.values + (size_t)(row + r) * rows.k + (size_t)first * Format::GROUP;
         scales[r] = rows.scales + index;
         totals[r] = rows.totals + index;
-        starts[r] = (const int32_t*)rows.totals + index;
         for (int p = 0; p < PAIR; p++)
             out[r][p] = load<f32>(acc + r * PANEL + (vector + p) * LANES);
     }
@@ -126,7 +124,7 @@ static void multiply_tile(const uint8_t* panel, int vector, int first, int num_g
         i32 sums[ROWS][PAIR];
         for (int r = 0; r < ROWS; r++) {
             a[r] = values[r] + (size_t)g * Format::GROUP;
-            int32_t start = Format::BITS == 8 ? starts[r][g] : ROUNDER_BITS;
+            int32_t start = Format::BITS == 8 ? load<int32_t>(totals[r] + g) : ROUNDER_BITS;
             for (int p = 0; p < PAIR; p++) sums[r][p] = splat(start);
         }
         multiply_group<Format, ROWS>(panel + vector * (Format::DATA / VECTORS), a, sums);

@@ -32,6 +32,12 @@ constexpr float TOP = 126.7f;
 // The left-over lies within half a step, so it is shown on a scale finer by 2 * 127.
 constexpr float FINER = 254.0f;
 
+// Whole vectors may be read at a buffer's end.
+template <class T>
+static void grow(std::vector<T>& buffer, size_t size) {
+    if (buffer.size() < size + LANES) buffer.resize(size + LANES);
+}
+
 // Rows for one linear layer, and the memory they live in.
 class Quantizer {
    public:
@@ -69,11 +75,6 @@ class Quantizer {
     }
 
    private:
-    template <class T>
-    static void grow(std::vector<T>& buffer, size_t size) {
-        if (buffer.size() < size + LANES) buffer.resize(size + LANES);
-    }
-
     template <class Format>
     void put_groups(int row, int first, int count, const float* x) {
         size_t part = rows_.parts[row], index = part * rows_.num_groups + first;

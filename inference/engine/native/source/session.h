@@ -3,8 +3,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <memory>
-#include <new>
 #include <vector>
 
 #include "gemm.h"
@@ -92,11 +90,6 @@ class Session {
         head_parts_.assign(step.num_logit_rows + 1, 0);
         for (int row = 0; row < step.num_logit_rows; row++)
             head_parts_[row + 1] = head_parts_[row] + 1 + (step.fine[step.logit_rows[row]] != 0);
-    }
-
-    template <class T>
-    static void grow(std::vector<T>& buffer, size_t size) {
-        if (buffer.size() < size + LANES) buffer.resize(size + LANES);
     }
 
     void embed(const Step& step) {
@@ -216,7 +209,7 @@ class Session {
                 if (layer.cosines) rotate(layer, x, position);
             }
             for (int i = 0; i < model_.query_width(); i++) q[i] *= model_.query_scale;
-            if (step.fine[row] == 1) return;
+            if (step.fine[row]) return;
             for (int head = 0; head < kv_heads; head++) {
                 uint16_t* block = model_.cache + shape.at(step.slots[row], index, head) +
                                   position / KEY_BLOCK * shape.block_stride();
