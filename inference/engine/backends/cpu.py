@@ -97,8 +97,8 @@ class CpuBackend(TorchBackend):
         capacity = plan_capacity(
             config,
             shape.max_model_len,
-            [LayerShape(shape.num_kv_heads, shape.head_dim, shape.head_dim)] * shape.num_layers,
-            torch.float16.itemsize,
+            [LayerShape(shape.num_kv_heads, shape.kv_bytes_per_head(), 0)] * shape.num_layers,
+            1,
             self._budget(config, 0),
         )
         self._run_native(fast, capacity, config)
@@ -147,8 +147,9 @@ class CpuBackend(TorchBackend):
             self._fast = found if is_asked or is_qualified(found, files) else None
         if self._fast is None:
             return dtype.itemsize, cache_dtype(_served_level(config), dtype).itemsize
-        packed = self._fast.artifact.num_bytes / files.num_parameters
-        return packed, torch.float16.itemsize
+        artifact, shape = self._fast.artifact, self._fast.artifact.shape
+        cached = shape.kv_bytes_per_head() / (2 * shape.head_dim)
+        return artifact.num_bytes / files.num_parameters, cached
 
     def _serve(self, loaded: LoadedModel, config: EngineConfig, progress: Progress) -> ServedModel:
         level = _served_level(config)

@@ -1,4 +1,4 @@
-"""Keys and values in half precision, laid out for the kernels (`source/attention.h`)."""
+"""Keys and values in 16-bit integers, laid out for the kernels (`source/kv_cache.h`)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from inference.engine.tiling import TILE
 
 
 class NativeKVCache(KVCache):
-    """`blocks` [slots, blocks, layers, 2, kv heads, TILE * head_dim], float16; 64 tokens a block."""
+    """`blocks` [slots, blocks, layers, kv heads, bytes of a head's 64 tokens], uint8."""
 
     def __init__(self, shape: NativeShape, *, num_slots: int, slot_len: int) -> None:
         """`slot_len` is a multiple of TILE. Raises MemoryError or OSError without the space."""
@@ -25,11 +25,10 @@ class NativeKVCache(KVCache):
                 num_slots,
                 slot_len // TILE,
                 shape.num_layers,
-                2,
                 shape.num_kv_heads,
-                TILE * shape.head_dim,
+                TILE * shape.kv_bytes_per_head(),
             ),
-            torch.float16,
+            torch.uint8,
             huge=True,
         )
 

@@ -18,6 +18,9 @@ PANEL = 64
 TABLE_TYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}
 ACTIVATIONS = {"silu": 0, "gelu_pytorch_tanh": 1, "gelu_new": 1}
 
+# `lg::Fine`: how many bits a row's activations keep.
+PLAIN, FINE, REPEATED = 0, 1, 2
+
 
 class LinearStruct(ctypes.Structure):
     """`lg::Linear`."""

@@ -1,7 +1,9 @@
 """Runs steps through the compiled kernels: every row of a plan in one call.
 
 The first token of an answer sets its course and costs one row of hundreds: the last row of a prompt
-is computed once more with twice the bits in its activations, and the token is chosen from that.
+is computed once more with twice the bits in its activations, and the token is chosen from that. A
+sequence's first row has them too: all later ones look at it (Xiao et al., "Efficient Streaming Language
+Models with Attention Sinks", 2023), and its activations are the largest.
 
 A row's numbers depend on its own sequence alone, bit for bit: not on what else runs, not on where
 its prompt was cut, not on whether a token came from a prompt or was decoded.
@@ -18,6 +20,9 @@ from inference.engine.native.artifact import Artifact
 from inference.engine.native.kv_cache import NativeKVCache
 from inference.engine.native.library import (
     ACTIVATIONS,
+    FINE,
+    PLAIN,
+    REPEATED,
     TABLE_TYPES,
     KernelLibrary,
     LayerStruct,
@@ -155,6 +160,10 @@ class NativeRunner:
         return tables
 
 
+def _bits_kept(position: int) -> int:
+    return FINE if position == 0 else PLAIN
+
+
 class _Rows:
     """A plan's tokens as arrays of 32-bit integers."""
 
@@ -168,7 +177,7 @@ class _Rows:
             self.tokens.extend(sequence.tokens(position, position + 1))
             self.positions.append(position)
             self.slots.append(slot_of(sequence))
-            self.fine.append(0)
+            self.fine.append(_bits_kept(position))
         for rows in plan.verifications:
             self.tokens.extend(rows.token_ids)
             self._place(rows.sequence, rows.start, rows.end, rows.logit_rows)
@@ -188,15 +197,14 @@ class _Rows:
         self._place(chunk.sequence, chunk.start, chunk.end, 0)
         self.logit_rows.extend(range(first, first + chunk.logit_rows - 1))
         self.tokens.append(self.tokens[-1])
-        self._place(chunk.sequence, chunk.end - 1, chunk.end, 1, fine=1)
+        self._place(chunk.sequence, chunk.end - 1, chunk.end, 1)
+        self.fine[-1] = REPEATED
 
-    def _place(
-        self, sequence: Sequence, start: int, end: int, num_logits: int, fine: int = 0
-    ) -> None:
+    def _place(self, sequence: Sequence, start: int, end: int, num_logits: int) -> None:
         """Positions and slot of the rows added last, and which of them need logits."""
         self.positions.extend(range(start, end))
         self.slots.extend([slot_of(sequence)] * (end - start))
-        self.fine.extend([fine] * (end - start))
+        self.fine.extend(_bits_kept(position) for position in range(start, end))
         self.logit_rows.extend(range(len(self.tokens) - num_logits, len(self.tokens)))
 
     def to_struct(self, logits: torch.Tensor, hidden: torch.Tensor) -> StepStruct:

@@ -41,9 +41,13 @@ class NativeShape:
     # By linear layer: bits, n, k, n_real, factor.
     linears: dict[str, tuple[int, int, int, int, float]] = field(default_factory=dict)
 
+    def kv_bytes_per_head(self) -> int:
+        """Bytes of one token's key and value: 16-bit integers and three float32 scales."""
+        return 2 * 2 * self.head_dim + 3 * 4
+
     def kv_bytes_per_token(self) -> int:
-        """Bytes of keys and values of one token in half precision."""
-        return 2 * 2 * self.num_layers * self.num_kv_heads * self.head_dim
+        """Bytes of keys and values of one token in all layers."""
+        return self.num_layers * self.num_kv_heads * self.kv_bytes_per_head()
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

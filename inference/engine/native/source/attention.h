@@ -1,129 +1,77 @@
 // Attention of a step's rows over the cache, block by block with a running softmax (Milakov and
-// Gimelshein, "Online normalizer calculation for softmax", 2018; Dao et al., FlashAttention, 2022).
+// Gimelshein, "Online normalizer calculation for softmax", 2018; Dao et al., FlashAttention, 2022),
+// in 16-bit integers: exact sums of 32 bits, float32 between a block's sums and the next one's.
 //
-// The cache, half precision: [slot, block, layer, key or value, kv head, 64 positions]. Within a block
-// keys are [position / 16, dim, 16], so that one vector holds one number of 16 positions, and values
-// are [position, dim]. What 64 tokens hold in all layers lies in one stretch, so that memory is taken
-// as sequences grow, in large pages. Every query walks the same blocks in the same order whatever
-// runs beside it: its numbers depend on its own sequence alone. A block that is masked as a whole
-// changes nothing.
+// Every query walks the same blocks in the same order whatever runs beside it: its numbers depend on
+// its own sequence alone. A block that is masked as a whole changes nothing.
 #pragma once
 
 #include <algorithm>
 #include <cmath>
 
-#include "simd.h"
+#include "kv_cache.h"
 
 namespace lg {
 
-constexpr int KEY_BLOCK = 64;
-constexpr int KEY_VECTORS = KEY_BLOCK / LANES;
-constexpr int MAX_QUERIES = 6;     // queries whose scores stay in registers
-constexpr int MAX_HEAD_DIM = 256;
-constexpr int VALUE_CHUNK = 64;    // numbers of a value that stay in registers
+constexpr int MAX_QUERIES = 6;   // queries whose scores stay in registers
+constexpr int VALUE_PARTS = 4;   // vectors of a value's numbers that stay in registers
+constexpr float LOG2_E = 1.44269504088896341f;
 
-struct CacheShape {
-    size_t num_layers, num_kv_heads, head_dim, num_blocks;
-
-    size_t head_size() const { return KEY_BLOCK * head_dim; }
-    size_t block_stride() const { return num_layers * 2 * num_kv_heads * head_size(); }
-    // Where the keys of a layer's head begin in a slot; its values are `values_after` further on.
-    size_t at(size_t slot, size_t layer, size_t head) const {
-        return slot * num_blocks * block_stride() +
-               (layer * 2 * num_kv_heads + head) * head_size();
-    }
-    size_t values_after() const { return num_kv_heads * head_size(); }
-};
-
-static inline void write_key(uint16_t* block, int head_dim, int place, const float* key) {
-    uint16_t* lane = block + (size_t)(place / LANES) * head_dim * LANES + place % LANES;
-    for (int d = 0; d < head_dim; d += LANES) {
-        uint16_t halves[LANES];
-        store_half(halves, load<f32>(key + d));
-        for (int i = 0; i < LANES; i++) lane[(size_t)(d + i) * LANES] = halves[i];
-    }
-}
-
-static inline void write_value(uint16_t* block, int head_dim, int place, const float* value) {
-    uint16_t* row = block + (size_t)place * head_dim;
-    for (int d = 0; d < head_dim; d += LANES) store_half(row + d, load<f32>(value + d));
-}
-
-// A query and what its softmax has seen so far.
+// A query and what its softmax has seen so far. Scores are powers of two, a value's scale is part of
+// its score: what becomes an integer is the weight that its integers count with.
 struct Query {
-    const float* vector;  // [dim], scaled
-    float* output;        // [dim], the weighted sum of values
-    int32_t position;     // the last position that it sees
-    int32_t first;        // the first one
-    float largest, total;
+    const int16_t* vector;  // [dim]
+    float scale;            // of a score; to the base 2 unless there is a soft cap
+    float* output;          // [dim], the weighted sum of values
+    int32_t position;       // the last position that it sees
+    int32_t first;          // the first one
+    float largest;
+    f32 totals;             // to be added up: the weights without the values' scales
 };
 
-// Sixteen numbers of the cache, or of a block that was widened before.
-static inline f32 load_numbers(const uint16_t* p) { return load_half(p); }
-static inline f32 load_numbers(const float* p) { return load<f32>(p); }
-
-// Scores of N queries for the first `VECTORS_SEEN` vectors of a block's keys.
-template <int N, int VECTORS_SEEN, class T>
-static inline void score_keys(const T* keys, int head_dim, Query* const* queries,
-                              f32 (*scores)[KEY_VECTORS]) {
-    f32 sums[N][VECTORS_SEEN];
+// Sums of products of N queries with the first `VECTORS_SEEN` vectors of a block's keys.
+template <int N, int VECTORS_SEEN>
+static inline void multiply_keys(const int16_t* keys, int head_dim, Query* const* queries,
+                                 i32 (*out)[KEY_VECTORS]) {
+    i32 sums[N][VECTORS_SEEN];
     for (int q = 0; q < N; q++)
-        for (int v = 0; v < VECTORS_SEEN; v++) sums[q][v] = splat(0.0f);
-    for (int d = 0; d < head_dim; d++) {
-        f32 key[VECTORS_SEEN];
+        for (int v = 0; v < VECTORS_SEEN; v++) sums[q][v] = splat(0);
+    for (int d = 0; d < head_dim; d += 2) {
+        i16 key[VECTORS_SEEN];
         for (int v = 0; v < VECTORS_SEEN; v++)
-            key[v] = load_numbers(keys + ((size_t)v * head_dim + d) * LANES);
+            key[v] = load<i16>(keys + ((size_t)v * head_dim + d) * LANES);
         for (int q = 0; q < N; q++) {
-            f32 x = splat(queries[q]->vector[d]);
-            for (int v = 0; v < VECTORS_SEEN; v++) sums[q][v] = fma(x, key[v], sums[q][v]);
+            int32_t pair = load<int32_t>(queries[q]->vector + d);
+            for (int v = 0; v < VECTORS_SEEN; v++) sums[q][v] = dot2(sums[q][v], key[v], pair);
         }
     }
     for (int q = 0; q < N; q++)
-        for (int v = 0; v < VECTORS_SEEN; v++) scores[q][v] = sums[q][v];
+        for (int v = 0; v < VECTORS_SEEN; v++) out[q][v] = sums[q][v];
 }
 
-template <int N, class T>
-static inline void score_block(const T* keys, int head_dim, Query* const* queries, int num_vectors,
-                               f32 (*scores)[KEY_VECTORS]) {
-    switch (num_vectors) {
-        case 1: score_keys<N, 1>(keys, head_dim, queries, scores); break;
-        case 2: score_keys<N, 2>(keys, head_dim, queries, scores); break;
-        case 3: score_keys<N, 3>(keys, head_dim, queries, scores); break;
-        default: score_keys<N, 4>(keys, head_dim, queries, scores);
-    }
-}
-
-template <int N, class T>
-static inline void add_values(const T* values, int head_dim, int count,
-                              Query* const* queries, const float* correction,
-                              const float (*weights)[KEY_BLOCK]) {
-    constexpr int PARTS = VALUE_CHUNK / LANES;
-    int d = 0;
-    for (; d + VALUE_CHUNK <= head_dim; d += VALUE_CHUNK) {
-        f32 out[N][PARTS];
-        for (int q = 0; q < N; q++)
-            for (int p = 0; p < PARTS; p++)
-                out[q][p] = load<f32>(queries[q]->output + d + p * LANES) * correction[q];
-        for (int k = 0; k < count; k++) {
-            const T* row = values + (size_t)k * head_dim + d;
-            f32 value[PARTS];
-            for (int p = 0; p < PARTS; p++) value[p] = load_numbers(row + p * LANES);
-            for (int q = 0; q < N; q++) {
-                f32 weight = splat(weights[q][k]);
-                for (int p = 0; p < PARTS; p++) out[q][p] = fma(weight, value[p], out[q][p]);
-            }
-        }
-        for (int q = 0; q < N; q++)
-            for (int p = 0; p < PARTS; p++) store(queries[q]->output + d + p * LANES, out[q][p]);
-    }
-    for (; d < head_dim; d += LANES) {
+// PARTS vectors of numbers of the first `count` values, from the one at `values` on, are added to
+// the outputs from `at` on.
+template <int N, int PARTS>
+static inline void add_values(const int16_t* values, int head_dim, int count, int at,
+                              Query* const* queries, const float* before, const float* now,
+                              const int16_t (*weights)[KEY_BLOCK]) {
+    i32 sums[N][PARTS];
+    for (int q = 0; q < N; q++)
+        for (int p = 0; p < PARTS; p++) sums[q][p] = splat(0);
+    for (int k = 0; k < count; k += 2) {
+        i16 value[PARTS];
+        for (int p = 0; p < PARTS; p++)
+            value[p] = load<i16>(values + (size_t)k * head_dim + 2 * (at + p * LANES));
         for (int q = 0; q < N; q++) {
-            f32 out = load<f32>(queries[q]->output + d) * correction[q];
-            for (int k = 0; k < count; k++)
-                out = fma(splat(weights[q][k]), load_numbers(values + (size_t)k * head_dim + d), out);
-            store(queries[q]->output + d, out);
+            int32_t pair = load<int32_t>(weights[q] + k);
+            for (int p = 0; p < PARTS; p++) sums[q][p] = dot2(sums[q][p], value[p], pair);
         }
     }
+    for (int q = 0; q < N; q++)
+        for (int p = 0; p < PARTS; p++) {
+            float* out = queries[q]->output + at + p * LANES;
+            store(out, fma(to_float(sums[q][p]), splat(now[q]), load<f32>(out) * before[q]));
+        }
 }
 
 static inline f32 bend(f32 scores, float softcap) {
@@ -142,52 +90,78 @@ static inline void hide(const Query& query, int start, int num_vectors, f32* sco
     }
 }
 
+// A query's scores for a block's keys, hidden ones included, from the sums of products.
+static inline void make_scores(const Query& query, const HeadBlock& block, int start, float softcap,
+                               int num_vectors, const i32* sums, f32* scores) {
+    for (int v = 0; v < num_vectors; v++) {
+        f32 scale = load<f32>(block.key_scales + v * LANES) * query.scale;
+        f32 value_log = load<f32>(block.value_logs + v * LANES);
+        f32 sum = to_float(sums[v]);
+        scores[v] = softcap > 0 ? fma(bend(sum * scale, softcap), splat(LOG2_E), value_log)
+                                : fma(sum, scale, value_log);
+    }
+    hide(query, start, num_vectors, scores);
+}
+
 // Adds one block of keys and values, from position `start` on, to N queries of one kv head.
-template <int N, class T>
-static void attend_block(const T* keys, const T* values, int head_dim, int start, float softcap,
+template <int N, int NUM_VECTORS>
+static void attend_block(const HeadBlock& block, int head_dim, int start, int count, float softcap,
                          Query* const* queries) {
-    int last = 0;
-    for (int q = 0; q < N; q++) last = std::max(last, queries[q]->position - start + 1);
-    last = std::min(last, KEY_BLOCK);
-    int num_vectors = (last + LANES - 1) / LANES;
-    f32 scores[N][KEY_VECTORS];
-    score_block<N>(keys, head_dim, queries, num_vectors, scores);
-    alignas(64) float weights[N][KEY_BLOCK], before[LANES] = {}, base[LANES] = {}, correction[LANES];
+    i32 sums[N][KEY_VECTORS];
+    multiply_keys<N, NUM_VECTORS>(block.keys, head_dim, queries, sums);
+    f32 scores[N][NUM_VECTORS];
+    alignas(64) float seen[LANES] = {}, here[LANES] = {}, before[LANES], now[LANES];
     for (int q = 0; q < N; q++) {
-        Query& query = *queries[q];
-        if (softcap > 0)
-            for (int v = 0; v < num_vectors; v++) scores[q][v] = bend(scores[q][v], softcap);
-        hide(query, start, num_vectors, scores[q]);
+        make_scores(*queries[q], block, start, softcap, NUM_VECTORS, sums[q], scores[q]);
         f32 top = scores[q][0];
-        for (int v = 1; v < num_vectors; v++) top = larger(top, scores[q][v]);
-        float largest = maximum(top);
-        largest = largest > query.largest ? largest : query.largest;
-        before[q] = query.largest;
-        base[q] = largest == -INFINITY ? 0.0f : largest;
-        query.largest = largest;
+        for (int v = 1; v < NUM_VECTORS; v++) top = larger(top, scores[q][v]);
+        here[q] = maximum(top);
+        seen[q] = queries[q]->largest;
     }
-    store(correction, decay(load<f32>(before) - load<f32>(base)));
+    f32 both = larger(load<f32>(seen), load<f32>(here));
+    f32 base = both == -INFINITY ? splat(0.0f) : both;
+    store(before, power_of_2(load<f32>(seen) - base));
+    store(now, power_of_2(load<f32>(here) - base));
+    alignas(64) int16_t weights[N][KEY_BLOCK];
     for (int q = 0; q < N; q++) {
+        queries[q]->largest = both[q];
+        // The block's own largest weight becomes TOP_WEIGHT.
+        float top = here[q] == -INFINITY ? 0.0f : here[q] - LOG2_TOP_WEIGHT;
         f32 total = splat(0.0f);
-        for (int v = 0; v < num_vectors; v++) {
-            f32 weight = decay(scores[q][v] - base[q]);
-            total += weight;
-            store(&weights[q][v * LANES], weight);
+        for (int v = 0; v < NUM_VECTORS; v++) {
+            f32 weight = power_of_2(scores[q][v] - top);
+            total = fma(weight, load<f32>(block.value_inverses + v * LANES), total);
+            store_shorts(&weights[q][v * LANES], nearest(weight));
         }
-        queries[q]->total = queries[q]->total * correction[q] + sum(total);
+        queries[q]->totals = fma(total, splat(now[q]), queries[q]->totals * before[q]);
     }
-    add_values<N>(values, head_dim, last, queries, correction, weights);
+    int at = 0;
+    for (; at + VALUE_PARTS * LANES <= head_dim; at += VALUE_PARTS * LANES)
+        add_values<N, VALUE_PARTS>(block.values, head_dim, count, at, queries, before, now, weights);
+    for (; at < head_dim; at += LANES)
+        add_values<N, 1>(block.values, head_dim, count, at, queries, before, now, weights);
+}
+
+template <int N>
+static void attend_some(const HeadBlock& block, int head_dim, int start, float softcap,
+                        Query* const* queries) {
+    int count = 0;
+    for (int q = 0; q < N; q++) count = std::max(count, queries[q]->position - start + 1);
+    count = std::min(count, KEY_BLOCK);
+    switch ((count + LANES - 1) / LANES) {
+        case 1: attend_block<N, 1>(block, head_dim, start, count, softcap, queries); break;
+        case 2: attend_block<N, 2>(block, head_dim, start, count, softcap, queries); break;
+        case 3: attend_block<N, 3>(block, head_dim, start, count, softcap, queries); break;
+        default: attend_block<N, 4>(block, head_dim, start, count, softcap, queries);
+    }
 }
 
 // The queries that see a block, MAX_QUERIES at a time.
-template <class T>
-static void attend_groups(const T* keys, const T* values, int head_dim, int start, float softcap,
+static void attend_groups(const HeadBlock& block, int head_dim, int start, float softcap,
                           Query* queries, int count) {
     Query* group[MAX_QUERIES];
     int size = 0;
-    auto attend = [&]<int N>() {
-        attend_block<N>(keys, values, head_dim, start, softcap, group);
-    };
+    auto attend = [&]<int N>() { attend_some<N>(block, head_dim, start, softcap, group); };
     for (int q = 0; q < count; q++) {
         Query& query = queries[q];
         if (query.position >= start && query.first < start + KEY_BLOCK) group[size++] = &query;
@@ -205,37 +179,24 @@ static void attend_groups(const T* keys, const T* values, int head_dim, int star
     }
 }
 
-// Attends for `count` queries of one sequence that share a kv head, whose keys begin at `keys`.
-static void attend_queries(const uint16_t* keys, const CacheShape& shape, float softcap,
-                           Query* queries, int count) {
+// Attends for `count` queries of one sequence that share a kv head, which begins at `head`.
+static void attend_queries(uint8_t* head, const CacheShape& shape, float softcap, Query* queries,
+                           int count) {
     int head_dim = (int)shape.head_dim;
     int first = queries[0].first, last = queries[0].position;
     for (int q = 0; q < count; q++) {
-        first = queries[q].first < first ? queries[q].first : first;
-        last = queries[q].position > last ? queries[q].position : last;
+        first = std::min(first, queries[q].first);
+        last = std::max(last, queries[q].position);
         queries[q].largest = -INFINITY;
-        queries[q].total = 0;
-        for (int d = 0; d < head_dim; d++) queries[q].output[d] = 0;
+        queries[q].totals = splat(0.0f);
+        for (int d = 0; d < head_dim; d += LANES) store(queries[q].output + d, splat(0.0f));
     }
-    for (int start = first / KEY_BLOCK * KEY_BLOCK; start <= last; start += KEY_BLOCK) {
-        const uint16_t* key_block = keys + (size_t)(start / KEY_BLOCK) * shape.block_stride();
-        const uint16_t* value_block = key_block + shape.values_after();
-        if (count > MAX_QUERIES) {
-            // Many queries read the block again and again: it is widened once.
-            alignas(64) static thread_local float wide[2 * KEY_BLOCK * MAX_HEAD_DIM];
-            float* wide_values = wide + shape.head_size();
-            for (size_t i = 0; i < shape.head_size(); i += LANES) {
-                store(wide + i, load_half(key_block + i));
-                store(wide_values + i, load_half(value_block + i));
-            }
-            attend_groups(wide, wide_values, head_dim, start, softcap, queries, count);
-        } else {
-            attend_groups(key_block, value_block, head_dim, start, softcap, queries, count);
-        }
-    }
+    for (int start = first / KEY_BLOCK * KEY_BLOCK; start <= last; start += KEY_BLOCK)
+        attend_groups(shape.block(head, start / KEY_BLOCK), head_dim, start, softcap, queries, count);
     for (int q = 0; q < count; q++) {
-        float inverse = 1.0f / queries[q].total;
-        for (int d = 0; d < head_dim; d++) queries[q].output[d] *= inverse;
+        float inverse = 1.0f / sum(queries[q].totals);
+        for (int d = 0; d < head_dim; d += LANES)
+            store(queries[q].output + d, load<f32>(queries[q].output + d) * inverse);
     }
 }
 

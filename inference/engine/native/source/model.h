@@ -36,7 +36,7 @@ struct Model {
     const void* embeddings;  // [vocab, hidden] of `table_type`
     const float* final_norm;
     const Layer* layers;
-    uint16_t* cache;
+    uint8_t* cache;
     Linear head;
 
     CacheShape cache_shape() const {
@@ -46,15 +46,17 @@ struct Model {
     int key_width() const { return num_kv_heads * head_dim; }
 };
 
+// Where activations keep twice the bits. A repeated row leaves nothing in the cache: another one of the
+// same position does, which this one repeats for better logits.
+enum Fine : int32_t { PLAIN = 0, FINE = 1, REPEATED = 2 };
+
 // One step's rows. Rows of one sequence are neighbours, in the order of their positions.
 struct Step {
     int32_t num_rows, num_logit_rows;
     const int32_t* tokens;     // [rows]
     const int32_t* positions;  // [rows]
     const int32_t* slots;      // [rows]
-    // [rows]: not 0 where activations keep twice the bits. Such a row leaves nothing in the cache: it
-    // repeats the row of the same position, which does, to get better logits.
-    const int32_t* fine;
+    const int32_t* fine;  // [rows] of Fine
     const int32_t* logit_rows;  // [logit rows]
     float* logits;              // [logit rows, vocab]
     // Rows whose last hidden states are wanted, behind the final norm.

@@ -24,10 +24,8 @@ struct Rows {
 // are 1.5 * 2^23 + sum, as long as the sum is below 2^22.
 constexpr int32_t ROUNDER_BITS = 0x4b400000;
 
-// What the largest number of a group becomes. Anything that rounds to 127 would do: between 126.5 and 127
-// perplexity differs by what rounding happens to make of a text, up and down. With this one the
-// built-in model's best-known answer, close between two first words, is float32's.
-constexpr float TOP = 126.7f;
+// What the largest number of a group becomes.
+constexpr float TOP = 127.0f;
 
 // The left-over lies within half a step, so it is shown on a scale finer by 2 * 127.
 constexpr float FINER = 254.0f;

@@ -77,6 +77,7 @@ class Session {
         size_t group = model_.num_heads / model_.num_kv_heads;
         grow(queries_, (size_t)pool_.size() * SEGMENT * group);
         grow(attended_, (size_t)pool_.size() * SEGMENT * group * model_.head_dim);
+        grow(vectors_, (size_t)pool_.size() * SEGMENT * group * model_.head_dim);
         segments_.reserve(n);
         rows_.reserve(n, widest);
         made_.reserve(n, widest);
@@ -208,14 +209,13 @@ class Session {
                 if (norm && !model_.wide_qk_norm) normalize(x, norm, dim, model_.epsilon, x);
                 if (layer.cosines) rotate(layer, x, position);
             }
-            for (int i = 0; i < model_.query_width(); i++) q[i] *= model_.query_scale;
-            if (step.fine[row]) return;
+            if (step.fine[row] == REPEATED) return;
             for (int head = 0; head < kv_heads; head++) {
-                uint16_t* block = model_.cache + shape.at(step.slots[row], index, head) +
-                                  position / KEY_BLOCK * shape.block_stride();
+                uint8_t* start = shape.start(model_.cache, step.slots[row], index, head);
+                HeadBlock block = shape.block(start, position / KEY_BLOCK);
                 int place = position % KEY_BLOCK;
                 write_key(block, dim, place, k + (size_t)head * dim);
-                write_value(block + shape.values_after(), dim, place, v + (size_t)head * dim);
+                write_value(block, dim, place, v + (size_t)head * dim);
             }
         });
     }
@@ -253,22 +253,25 @@ class Session {
         int num_units = (int)segments_.size() * kv_heads;
         int parts = is_short && num_units < 2 * pool_.size() ? group : 1;
         int heads = group / parts, per_segment = kv_heads * parts;
+        float score_scale = model_.query_scale * (model_.softcap > 0 ? 1.0f : LOG2_E);
         pool_.run((int)segments_.size() * per_segment, [&](int unit, int thread) {
             const Segment& segment = segments_[unit / per_segment];
             int part = unit % per_segment, kv_head = part / parts;
             int first_head = kv_head * group + part % parts * heads, count = segment.count * heads;
             Query* queries = &queries_[(size_t)thread * SEGMENT * group];
             float* outputs = &attended_[(size_t)thread * SEGMENT * group * dim];
+            int16_t* vectors = &vectors_[(size_t)thread * SEGMENT * group * dim];
             for (int i = 0; i < count; i++) {
                 int row = segment.row + i / heads, head = first_head + i % heads;
                 int position = step.positions[row];
                 int first = layer.window ? std::max(0, position - layer.window + 1) : 0;
-                queries[i] = {&qkv_[(size_t)row * qkv_width + (size_t)head * dim],
-                              outputs + (size_t)i * dim, position, first, 0, 0};
+                const float* query = &qkv_[(size_t)row * qkv_width + (size_t)head * dim];
+                int16_t* vector = vectors + (size_t)i * dim;
+                float scale = quantize_key(query, dim, vector) * score_scale;
+                queries[i] = {vector, scale, outputs + (size_t)i * dim, position, first, 0, f32{}};
             }
-            const uint16_t* keys =
-                model_.cache + shape.at(step.slots[segment.row], index, kv_head);
-            attend_queries(keys, shape, model_.softcap, queries, count);
+            uint8_t* start = shape.start(model_.cache, step.slots[segment.row], index, kv_head);
+            attend_queries(start, shape, model_.softcap, queries, count);
             for (int i = 0; i < count; i++) {
                 int row = segment.row + i / heads, head = first_head + i % heads;
                 if (at_once)
@@ -328,6 +331,7 @@ class Session {
     // Rows for the projection at work, and those that it makes for the next one.
     Quantizer rows_, made_;
     std::vector<float> hidden_, normed_, qkv_, attended_, wide_, branch_;
+    std::vector<int16_t> vectors_;
     std::vector<int32_t> parts_, head_parts_;
     std::vector<Segment> segments_;
     std::vector<Query> queries_;

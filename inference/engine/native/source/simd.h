@@ -18,6 +18,7 @@ typedef int32_t i32 __attribute__((vector_size(64)));
 typedef int16_t i16 __attribute__((vector_size(64)));
 typedef uint8_t u8 __attribute__((vector_size(64)));
 typedef int8_t s8x16 __attribute__((vector_size(16)));
+typedef int16_t s16x16 __attribute__((vector_size(32)));
 
 template <class V, class T>
 static inline V load(const T* p) {
@@ -155,6 +156,28 @@ static inline i32 dot4(i32 acc, u8 w, int32_t a) {
 #endif
 }
 
+// Per 32-bit lane: acc + the two products of its 16-bit numbers with those of `pair` (two numbers, the
+// same for all lanes). None of them is -2^15.
+static inline i32 dot2(i32 acc, i16 w, int32_t pair) {
+#if defined(__AVX512VNNI__)
+    return (i32)_mm512_dpwssd_epi32((__m512i)acc, (__m512i)w, _mm512_set1_epi32(pair));
+#elif defined(__AVX2__)
+    __m256i halves[2], sums[2];
+    std::memcpy(halves, &w, 64);
+    std::memcpy(sums, &acc, 64);
+    for (int h = 0; h < 2; h++)
+        sums[h] = _mm256_add_epi32(sums[h], _mm256_madd_epi16(halves[h], _mm256_set1_epi32(pair)));
+    std::memcpy(&acc, sums, 64);
+    return acc;
+#else
+    int16_t numbers[2];
+    std::memcpy(numbers, &pair, 4);
+    for (int i = 0; i < LANES; i++)
+        acc[i] += (int32_t)w[2 * i] * numbers[0] + (int32_t)w[2 * i + 1] * numbers[1];
+    return acc;
+#endif
+}
+
 // Lane i of the result is lane i + DISTANCE of `v`, around the end.
 template <int DISTANCE, class V>
 static inline V turn(V v) {
@@ -216,6 +239,41 @@ static inline void store_bytes(int8_t* p, i32 v) {
 #else
     store(p, __builtin_convertvector(v, s8x16));
 #endif
+}
+
+// Numbers that fit into 16 bits, as 32 bytes.
+static inline void store_shorts(int16_t* p, i32 v) {
+#if defined(__AVX512F__)
+    __m256i shorts = _mm512_cvtepi32_epi16((__m512i)v);
+    std::memcpy(p, &shorts, sizeof shorts);
+#else
+    store(p, __builtin_convertvector(v, s16x16));
+#endif
+}
+
+// Numbers that fit into 16 bits, into every other place from `p` on; those between are not touched,
+// for another thread may be writing them.
+static inline void store_every_other(int16_t* p, i32 v) {
+#if defined(__AVX512BW__)
+    _mm512_mask_storeu_epi16(p, 0x55555555, (__m512i)v);
+#else
+    for (int i = 0; i < LANES; i++) p[2 * i] = (int16_t)v[i];
+#endif
+}
+
+// 2^x for x of -125 to 100 with a relative error below 3e-6 (a polynomial of degree 4 of least largest
+// error); exactly 1 for 0, and exactly 0 for what is smaller, minus infinity included.
+static inline f32 power_of_2(f32 x) {
+    f32 rounded = x + ROUNDER;
+    f32 r = x - (rounded - ROUNDER);
+    f32 p = splat(9.58285362e-3f);
+    p = fma(p, r, splat(5.59064248e-2f));
+    p = fma(p, r, splat(2.40240986e-1f));
+    p = fma(p, r, splat(6.93124193e-1f));
+    p = fma(p, r, splat(1.0f));
+    // The lowest bits of `rounded` are a whole number: added to p's exponent, they multiply by 2^it.
+    f32 value = (f32)((i32)p + ((i32)rounded << 23));
+    return x < -125.0f ? splat(0.0f) : value;
 }
 
 // exp(x) for x <= 0 with a relative error below 2e-7 (Cody and Waite's reduction, a polynomial of

@@ -43,9 +43,11 @@ def blocks(runner: NativeRunner) -> torch.Tensor:
     return runner.cache.blocks
 
 
-def test_a_token_takes_two_bytes_a_number(runner: NativeRunner, packed: PackedModel) -> None:
+def test_a_token_takes_two_bytes_a_number_and_three_scales_a_head(
+    runner: NativeRunner, packed: PackedModel
+) -> None:
     shape = packed.artifact.shape
-    assert shape.kv_bytes_per_token() == 2 * 2 * 3 * 2 * 16
+    assert shape.kv_bytes_per_token() == 3 * 2 * (2 * 2 * 16 + 3 * 4)
     num_tokens = NUM_SLOTS * read_length(MAX_LENGTH)
     assert runner.cache.num_bytes == num_tokens * shape.kv_bytes_per_token()
 
@@ -69,7 +71,7 @@ def test_scrubbing_leaves_zeros_and_the_neighbours(
     for slot in (1, 2, 3):
         prefill(runner, random_ids(LENGTH, seed=slot), slot)
     before = blocks.clone()
-    blocks[2, 0, 0, 0, 0, :5] = torch.nan
+    blocks[2, 0, 0, 0, :5] = 255
     runner.cache.scrub(2, LENGTH)
     assert not blocks[2].any()
     assert torch.equal(blocks[1], before[1])

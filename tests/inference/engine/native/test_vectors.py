@@ -53,7 +53,8 @@ def test_hidden_states_are_transformers_own_but_for_rounding(
     ours, theirs = torch.cat(rows), states_of(path, token_ids)
     assert ours.shape == theirs.shape
     similarity = torch.nn.functional.cosine_similarity(ours, theirs)
-    assert float(similarity.min()) > 0.99
+    assert float(similarity.mean()) > 0.997
+    assert float(similarity.min()) > 0.97
 
 
 def test_vectors_are_those_of_level_0_but_for_rounding(
