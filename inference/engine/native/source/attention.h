@@ -15,7 +15,6 @@ namespace lg {
 
 constexpr int MAX_QUERIES = 6;   // queries whose scores stay in registers
 constexpr int VALUE_PARTS = 4;   // vectors of a value's numbers that stay in registers
-constexpr float LOG2_E = 1.44269504088896341f;
 
 // A query and what its softmax has seen so far. Scores are powers of two, a value's scale is part of
 // its score: what becomes an integer is the weight that its integers count with.
@@ -120,8 +119,8 @@ static void attend_block(const HeadBlock& block, int head_dim, int start, int co
     }
     f32 both = larger(load<f32>(seen), load<f32>(here));
     f32 base = both == -INFINITY ? splat(0.0f) : both;
-    store(before, power_of_2(load<f32>(seen) - base));
-    store(now, power_of_2(load<f32>(here) - base));
+    store(before, decay(load<f32>(seen) - base));
+    store(now, decay(load<f32>(here) - base));
     alignas(64) int16_t weights[N][KEY_BLOCK];
     for (int q = 0; q < N; q++) {
         queries[q]->largest = both[q];
@@ -129,7 +128,7 @@ static void attend_block(const HeadBlock& block, int head_dim, int start, int co
         float top = here[q] == -INFINITY ? 0.0f : here[q] - LOG2_TOP_WEIGHT;
         f32 total = splat(0.0f);
         for (int v = 0; v < NUM_VECTORS; v++) {
-            f32 weight = power_of_2(scores[q][v] - top);
+            f32 weight = decay(scores[q][v] - top);
             total = fma(weight, load<f32>(block.value_inverses + v * LANES), total);
             store_shorts(&weights[q][v * LANES], nearest(weight));
         }

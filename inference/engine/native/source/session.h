@@ -28,11 +28,17 @@ static void normalize(const float* x, const float* weight, int width, float epsi
         store(out + i, load<f32>(x + i) * factor * load<f32>(weight + i));
 }
 
-static f32 activate(f32 x, int32_t kind) {
-    if (kind == SILU) return x * sigmoid(x);
-    // 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))), Hendrycks and Gimpel, 2016
-    f32 inner = 0.7978845608028654f * fma(x * x * x, splat(0.044715f), x);
-    return x * sigmoid(inner * 2.0f);
+// Two vectors, in place.
+static void activate(f32* x, int32_t kind) {
+    f32 factor[2];
+    for (int i = 0; i < 2; i++) {
+        factor[i] = x[i];
+        if (kind == SILU) continue;
+        // 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))), Hendrycks and Gimpel, 2016
+        factor[i] = 2 * 0.7978845608028654f * fma(x[i] * x[i] * x[i], splat(0.044715f), x[i]);
+    }
+    sigmoid(factor);
+    for (int i = 0; i < 2; i++) x[i] *= factor[i];
 }
 
 class Session {
@@ -150,10 +156,12 @@ class Session {
         made_.begin(layer.down, parts_.data());
         bool at_once = layer.down.group() == HALF;
         multiply(pool_, layer.gate_up, rows_.rows(), n, [&](int row, int panel, const float* acc) {
+            static_assert(HALF == 2 * LANES);
+            f32 gate[2] = {load<f32>(acc), load<f32>(acc + LANES)};
+            activate(gate, model_.activation);
             alignas(64) float out[HALF];
-            for (int i = 0; i < HALF; i += LANES)
-                store(out + i, activate(load<f32>(acc + i), model_.activation) *
-                                   load<f32>(acc + HALF + i));
+            for (int i = 0; i < 2; i++)
+                store(out + i * LANES, gate[i] * load<f32>(acc + HALF + i * LANES));
             if (at_once)
                 made_.put(row, panel, 1, out);
             else

@@ -194,6 +194,14 @@ static inline f32 larger(f32 a, f32 b) {
 #endif
 }
 
+static inline f32 smaller(f32 a, f32 b) {
+#if defined(__AVX512F__)
+    return (f32)_mm512_min_ps((__m512)a, (__m512)b);
+#else
+    return a < b ? a : b;
+#endif
+}
+
 // The sum of all lanes, halves first: always in the same order.
 template <class V>
 static inline auto sum(V v) {
@@ -261,8 +269,8 @@ static inline void store_every_other(int16_t* p, i32 v) {
 #endif
 }
 
-// 2^x for x of -125 to 100 with a relative error below 3e-6 (a polynomial of degree 4 of least largest
-// error); exactly 1 for 0, and exactly 0 for what is smaller, minus infinity included.
+// 2^x for x of -125 to 125 with a relative error below 3e-6 (a polynomial of degree 4 of least largest
+// error); exactly 1 for 0.
 static inline f32 power_of_2(f32 x) {
     f32 rounded = x + ROUNDER;
     f32 r = x - (rounded - ROUNDER);
@@ -272,34 +280,33 @@ static inline f32 power_of_2(f32 x) {
     p = fma(p, r, splat(6.93124193e-1f));
     p = fma(p, r, splat(1.0f));
     // The lowest bits of `rounded` are a whole number: added to p's exponent, they multiply by 2^it.
-    f32 value = (f32)((i32)p + ((i32)rounded << 23));
-    return x < -125.0f ? splat(0.0f) : value;
+    return (f32)((i32)p + ((i32)rounded << 23));
 }
 
-// exp(x) for x <= 0 with a relative error below 2e-7 (Cody and Waite's reduction, a polynomial of
-// degree 5 of least largest error); exactly 1 for 0, and exactly 0 for what is below the smallest
-// normal number, minus infinity included.
+// 2^x for x up to 125; exactly 0 for what would be below 2^-125, minus infinity included.
 static inline f32 decay(f32 x) {
-    f32 clamped = larger(x, splat(-87.3f));
-    f32 rounded = fma(clamped, splat(1.44269504088896341f), splat(ROUNDER));
-    f32 n = rounded - ROUNDER;
-    f32 r = fma(n, splat(-0.693359375f), clamped);
-    r = fma(n, splat(2.12194440e-4f), r);
-    f32 p = splat(8.290272206e-3f);
-    p = fma(p, r, splat(4.189816117e-2f));
-    p = fma(p, r, splat(1.666763872e-1f));
-    p = fma(p, r, splat(4.999914765e-1f));
-    p = fma(p, r, splat(9.999997020e-1f));
-    p = fma(p, r, splat(1.0f));
-    // The lowest bits of `rounded` are n: added to the exponent of p, they multiply it by 2^n.
-    f32 value = (f32)((i32)p + ((i32)rounded << 23));
-    return x < -87.3f ? splat(0.0f) : value;
+    return x < -125.0f ? splat(0.0f) : power_of_2(x);
+}
+
+constexpr float LOG2_E = 1.44269504088896341f;
+
+// 1 + exp(-x), no further from 1 or larger than 2^60.
+static inline f32 logistic_divisor(f32 x) {
+    f32 y = larger(smaller(x * -LOG2_E, splat(60.0f)), splat(-60.0f));
+    return 1.0f + power_of_2(y);
 }
 
 // 1 / (1 + exp(-x))
 static inline f32 sigmoid(f32 x) {
-    f32 e = decay(-magnitude(x));
-    return (x < 0.0f ? e : splat(1.0f)) / (1.0f + e);
+    return 1.0f / logistic_divisor(x);
+}
+
+// Of two vectors, with one division: it takes as long as ten other operations.
+static inline void sigmoid(f32* x) {
+    f32 a = logistic_divisor(x[0]), b = logistic_divisor(x[1]);
+    f32 both = 1.0f / (a * b);
+    x[0] = both * b;
+    x[1] = both * a;
 }
 
 }  // namespace lg
