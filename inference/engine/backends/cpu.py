@@ -101,7 +101,8 @@ class CpuBackend(TorchBackend):
             1,
             self._budget(config, 0),
         )
-        self._run_native(fast, capacity, config)
+        cache = self._run_native(fast, capacity, config)
+        cache.commit(_num_threads(config))
         report("cache", 1.0)
         loaded = LoadedModel(
             model=None,
@@ -240,11 +241,14 @@ class CpuBackend(TorchBackend):
         give_back_heap()
         logger.info("optimization level %d from now on", FAST_LEVEL)
 
-    def _run_native(self, fast: FastPath, capacity: Capacity, config: EngineConfig) -> None:
+    def _run_native(
+        self, fast: FastPath, capacity: Capacity, config: EngineConfig
+    ) -> NativeKVCache:
         shape = fast.artifact.shape
         cache = NativeKVCache(shape, num_slots=capacity.num_slots, slot_len=capacity.slot_len)
         self._runner = NativeRunner(fast.library, fast.artifact, cache, _num_threads(config))
         self._level = FAST_LEVEL
+        return cache
 
     def get_capabilities(self) -> dict[str, Any]:
         return {

@@ -7,10 +7,12 @@ import ctypes
 import math
 import mmap
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
 _MADV_DONTNEED = 4
+_MADV_POPULATE_WRITE = 23  # Linux 5.14
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 _libc.madvise.restype = ctypes.c_int
@@ -35,6 +37,25 @@ def reserve_zeros(
         with contextlib.suppress(OSError):  # a kernel without huge pages
             pages.madvise(advice)
     return torch.frombuffer(pages, dtype=dtype, count=num_elements).view(shape)
+
+
+def commit_pages(tensor: torch.Tensor, row_bytes: int, num_threads: int) -> int:
+    """Take the memory behind the first `row_bytes` of each row of a tensor of `reserve_zeros` now.
+
+    The bytes asked for. What is written already stays. A kernel that cannot takes pages as they are
+    written, as without this.
+    """
+    row_bytes = min(row_bytes, tensor[0].nbytes)
+
+    def commit(row: int) -> None:
+        start = tensor.data_ptr() + row * tensor[0].nbytes
+        first = start // mmap.PAGESIZE * mmap.PAGESIZE
+        _libc.madvise(first, start + row_bytes - first, _MADV_POPULATE_WRITE)
+
+    if row_bytes:
+        with ThreadPoolExecutor(num_threads) as pool:
+            list(pool.map(commit, range(len(tensor))))
+    return row_bytes * len(tensor)
 
 
 def release_pages(tensors: Sequence[torch.Tensor], slots: Sequence[int]) -> int:

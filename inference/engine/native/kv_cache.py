@@ -7,9 +7,11 @@ from collections.abc import Sequence
 import torch
 
 from inference.engine.kv_cache.base import KVCache
-from inference.engine.kv_cache.host_memory import release_pages, reserve_zeros
+from inference.engine.kv_cache.host_memory import commit_pages, release_pages, reserve_zeros
 from inference.engine.native.shape import NativeShape
 from inference.engine.tiling import TILE
+
+_MOST_COMMITTED = 512 * 2**20
 
 
 class NativeKVCache(KVCache):
@@ -30,6 +32,17 @@ class NativeKVCache(KVCache):
             ),
             torch.uint8,
             huge=True,
+        )
+
+    def commit(self, num_threads: int) -> int:
+        """Take memory for the first tokens of all slots, a quarter of each at most; the bytes.
+
+        Otherwise the prompts that first come into a slot wait for it. In a virtual machine whose host
+        gives memory when it is touched, a prompt of 512 tokens took 205 ms instead of 173.
+        """
+        quarter = self.blocks[0].nbytes // 4
+        return commit_pages(
+            self.blocks, min(quarter, _MOST_COMMITTED // len(self.blocks)), num_threads
         )
 
     @property
