@@ -99,16 +99,6 @@ static inline uint16_t to_half(float x) {
 #endif
 }
 
-// 16 numbers rounded to half precision.
-static inline void store_half(uint16_t* p, f32 v) {
-#if defined(__AVX512F__)
-    __m256i halves = _mm512_cvtps_ph((__m512)v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-    std::memcpy(p, &halves, sizeof halves);
-#else
-    for (int i = 0; i < LANES; i++) p[i] = to_half(v[i]);
-#endif
-}
-
 static inline float from_half(uint16_t bits) {
 #if defined(__F16C__) || defined(__AVX512F__)
     return _cvtsh_ss(bits);
