@@ -124,7 +124,7 @@ static void attend_block(const HeadBlock& block, int head_dim, int start, int co
     alignas(64) int16_t weights[N][KEY_BLOCK];
     for (int q = 0; q < N; q++) {
         queries[q]->largest = both[q];
-        // The block's own largest weight becomes TOP_WEIGHT.
+        // The block's own largest weight becomes 16383.
         float top = here[q] == -INFINITY ? 0.0f : here[q] - LOG2_TOP_WEIGHT;
         f32 total = splat(0.0f);
         for (int v = 0; v < NUM_VECTORS; v++) {

@@ -291,7 +291,7 @@ static inline f32 sigmoid(f32 x) {
     return 1.0f / logistic_divisor(x);
 }
 
-// Of two vectors, with one division: it takes as long as ten other operations.
+// Of two vectors, with one division.
 static inline void sigmoid(f32* x) {
     f32 a = logistic_divisor(x[0]), b = logistic_divisor(x[1]);
     f32 both = 1.0f / (a * b);
