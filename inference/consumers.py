@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import aclosing
 from typing import Any, cast
 
@@ -25,7 +25,6 @@ from inference.socket_fields import (
     ResumeMessage,
     checked,
 )
-from inference.stream import Placed
 from llamagpu.http.errors import AppError
 from llamagpu.http.idempotency import REPLAYED_HEADER
 from llamagpu.http.permissions import INFER
@@ -164,8 +163,8 @@ class InferConsumer(PortalConsumer):
         the job as a client of REST does that hangs up.
         """
         position, sent_at = -1, time.monotonic()
-        async with aclosing(cast(Any, asked.events)) as events:
-            async for item in cast(AsyncIterator[Placed | None], events):
+        async with aclosing(asked.events) as events:
+            async for item in events:
                 if item is not None and isinstance(item[1], TokenEvent):
                     position = item[1].position
                     item = None if item[1].is_empty else item

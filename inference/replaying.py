@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 
 from accounts.rights_watch import Holder
 from inference.models import InferenceJob
@@ -10,12 +10,12 @@ from inference.protocol import DoneEvent, TokenEvent
 from inference.resuming import Source, find_source, replay, resume
 from inference.services.attempts import message_for
 from inference.states import JobKind, JobState
-from inference.stream import Placed, Position
+from inference.stream import Events, Position
 from llamagpu.http.errors import AppError
 from llamagpu.lib.error_codes import ErrorCode
 
 
-def events_again(row: InferenceJob, holder: Holder) -> AsyncIterator[Placed | None]:
+def events_again(row: InferenceJob, holder: Holder) -> Events:
     """All of them, as `inference.waiting.follow` yields them: from the stream, else from the row.
 
     Raises AppError CONFLICT where what was answered is not kept, and BACKEND_UNAVAILABLE.
@@ -31,7 +31,7 @@ def _has_vectors(row: InferenceJob) -> bool:
     return bool((row.answer or {}).get("embeddings"))
 
 
-async def _events_of_row(row: InferenceJob) -> AsyncIterator[Placed | None]:
+async def _events_of_row(row: InferenceJob) -> Events:
     for place, event in replay(row, Position()):
         if isinstance(event, DoneEvent) and row.kind == JobKind.GENERATE:
             for token in _tokens(event):

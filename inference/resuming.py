@@ -7,7 +7,7 @@ A reader must lose nothing and get nothing twice. Entries count without gaps, so
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable
 from datetime import timedelta
 from enum import Enum, auto
 from uuid import UUID
@@ -23,7 +23,7 @@ from inference.protocol import DoneEvent, ErrorEvent, GenerationJob, RestartEven
 from inference.readers import reading
 from inference.services.answers import done_event_of
 from inference.states import JobState
-from inference.stream import JobKeys, Placed, Position, is_terminal, placed_events
+from inference.stream import Events, JobKeys, Placed, Position, is_terminal, placed_events
 from inference.waiting import events_or_verdict, leave
 from llamagpu.http.database import release_connections
 from llamagpu.http.errors import AppError
@@ -80,15 +80,13 @@ def replay(job: InferenceJob, after: Position) -> Iterable[Placed]:
     return _as_a_whole(event, after, _end_of(job), job.attempt)
 
 
-async def replay_events(job: InferenceJob, after: Position) -> AsyncIterator[Placed | None]:
+async def replay_events(job: InferenceJob, after: Position) -> Events:
     """The same for who reads a stream."""
     for item in replay(job, after):
         yield item
 
 
-async def resume(
-    job: GenerationJob, after: Position, holder: Holder
-) -> AsyncIterator[Placed | None]:
+async def resume(job: GenerationJob, after: Position, holder: Holder) -> Events:
     """Yields what stands after `after` up to exactly one terminal event; None when there is no news.
 
     Ends with an error once `holder` has lost the right to it. A reader who leaves cancels nothing: a

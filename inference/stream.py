@@ -8,9 +8,9 @@ A stream ends with exactly one `DoneEvent` or `ErrorEvent` and expires a while l
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from inference.protocol import DoneEvent, ErrorEvent, StreamEvent, TokenEvent
 from inference.wire import decode_json, encode_json
@@ -25,6 +25,7 @@ ENDED_LIFETIME = 3600
 #: Seconds that a reader's sign of life counts. Readers give it every two seconds.
 READER_LIFETIME = 6
 _FIELD = "e"
+_FIELD_BYTES = _FIELD.encode()
 _APPEND_ALL = """
 local refusals = {}
 for i, key in ipairs(KEYS) do
@@ -34,7 +35,7 @@ for i, key in ipairs(KEYS) do
     refusals[i] = answer.err
   else
     refusals[i] = ''
-    redis.call('EXPIRE', key, ARGV[at + 2])
+    if ARGV[at + 2] ~= '' then redis.call('EXPIRE', key, ARGV[at + 2]) end
   end
 end
 return refusals
@@ -73,8 +74,7 @@ class JobKeys:
         return f"lg:job:{self.job_id}:reader"
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Position:
+class Position(NamedTuple):
     """An entry of a job's stream, or the place before its first one."""
 
     attempt: int = 0
@@ -100,6 +100,9 @@ class Position:
 
 #: An event and where it stands in its job's stream.
 Placed = tuple[Position, StreamEvent]
+#: What a follower of a job gets: its events up to the terminal one, None when there is no news. Close it,
+#: where that one has not come: the job is followed until then.
+Events = AsyncGenerator[Placed | None, None]
 
 
 def is_terminal(event: StreamEvent) -> bool:
@@ -112,15 +115,18 @@ def append(pipeline: Any, keys: JobKeys, entry_id: str, event: StreamEvent, life
     pipeline.expire(keys.events, _lifetime(event, lifetime))
 
 
-def append_all(pipeline: Any, entries: Sequence[tuple[JobKeys, str, StreamEvent, int]]) -> None:
+def append_all(
+    pipeline: Any, entries: Sequence[tuple[JobKeys, str, StreamEvent, int | None]]
+) -> None:
     """Queue many events as one command: keys, entry id, event and lifetime of each, as `append` has them.
 
-    Its answer is a list: for each event an empty text, or why Redis refused it. Readers that wait for
-    several streams at once are woken by it once.
+    Without a lifetime the stream keeps the one that it has. Its answer is a list: for each event an empty
+    text, or why Redis refused it. Readers that wait for several streams at once are woken by it once.
     """
     arguments: list[str | bytes | int] = []
     for _, entry_id, event, lifetime in entries:
-        arguments += (entry_id, encode_json(event), _lifetime(event, lifetime))
+        seconds = "" if lifetime is None else _lifetime(event, lifetime)
+        arguments += (entry_id, encode_json(event), seconds)
     names = [keys.events for keys, *_ in entries]
     pipeline.eval(_APPEND_ALL, len(names), *names, *arguments)
 
@@ -134,16 +140,17 @@ def _lifetime(event: StreamEvent, lifetime: int) -> int:
 
 def placed_events(raw: Iterable[tuple[bytes, dict[bytes, bytes]]]) -> list[Placed]:
     """What Redis answers for one stream, decoded. Raises WireError for what is no event."""
-    return [
-        (Position.parse(entry_id.decode()), decode_json(fields[_FIELD.encode()]))
-        for entry_id, fields in raw
-    ]
+    placed: list[Placed] = []
+    for entry_id, fields in raw:
+        attempt, _, number = entry_id.partition(b"-")
+        placed.append((Position(int(attempt), int(number)), decode_json(fields[_FIELD_BYTES])))
+    return placed
 
 
 def last_event(client: SyncRedis, job_id: str) -> DoneEvent | ErrorEvent | None:
     """The terminal event of a job's stream, where there is one. Raises RedisError."""
     for _, fields in client.xrevrange(JobKeys(job_id).events, count=1):
-        event = decode_json(fields[_FIELD.encode()])
+        event = decode_json(fields[_FIELD_BYTES])
         if isinstance(event, DoneEvent | ErrorEvent):
             return event
     return None
@@ -161,7 +168,7 @@ def published_tokens(client: SyncRedis, job_id: str) -> int:
     attempt = newest[0][0].decode().partition("-")[0]
     per_answer: dict[int, int] = {}
     for _, fields in client.xrange(key, min=f"{attempt}-0"):
-        event = decode_json(fields[_FIELD.encode()])
+        event = decode_json(fields[_FIELD_BYTES])
         if isinstance(event, TokenEvent):
             per_answer[event.index] = event.position + 1
         if isinstance(event, DoneEvent | ErrorEvent):

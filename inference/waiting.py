@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
 import redis
 from asgiref.sync import sync_to_async
@@ -25,7 +25,7 @@ from inference.admission import find_workers
 from inference.protocol import ErrorEvent, GenerationJob
 from inference.readers import reading
 from inference.services.cancellation import abandon_job, cancel_left_job
-from inference.stream import JobKeys, Placed, Position, is_terminal
+from inference.stream import Events, JobKeys, Position, is_terminal
 from inference.stream_hub import read_events
 from llamagpu.http.database import release_connections
 from llamagpu.lib.error_codes import ErrorCode
@@ -41,7 +41,7 @@ DEADLINE_GRACE = 5.0
 _RETRY_PAUSE = 0.5
 
 
-async def follow(job: GenerationJob, holder: Holder) -> AsyncIterator[Placed | None]:
+async def follow(job: GenerationJob, holder: Holder) -> Events:
     """Yields events with their places up to exactly one terminal event; None when there is no news.
 
     Ends with an error once `holder` has lost the right to the job. A consumer that stops early, by
@@ -75,7 +75,7 @@ def leave(job_id: str, grace: float | None) -> None:
         _cancel_soon(job_id)
 
 
-async def events_or_verdict(job: GenerationJob, after: Position) -> AsyncIterator[Placed | None]:
+async def events_or_verdict(job: GenerationJob, after: Position) -> Events:
     """Yields what stands after `after` up to a terminal event; None when there is no news.
 
     Where no end comes, the job is ended from here; that event has the place of the one before.

@@ -24,12 +24,14 @@ from daphne.http_protocol import HTTPFactory, WebRequest
 from django.conf import settings
 from twisted.internet import reactor
 from twisted.internet.protocol import connectionDone
+from twisted.internet.tcp import Server
 from twisted.web.http import HTTPChannel
 
 from llamagpu.http.errors import AppError, error_body
 from llamagpu.http.large_bodies import FRAME_BYTES, LARGE_BODY, attach_body, is_large
 from llamagpu.http.openai_errors import PREFIX, openai_error
 from llamagpu.lib.error_codes import ErrorCode
+from llamagpu.web_transport import PromptTransport
 from llamagpu.websocket_server import READ_TIMEOUT, BoundedWebSocketFactory
 
 logger = logging.getLogger(__name__)
@@ -87,6 +89,15 @@ class BoundedRequest(WebRequest):
         """Leave the body to the application as the file that it is."""
         attach_body(scope, self.content, self._num_received)
         self.content = io.BytesIO()
+
+    def write_piece(self, data: bytes) -> bool:
+        """Whether this was written here: a piece of an answer of no known length, after its head."""
+        transport = self.channel.transport if self.channel is not None and self.chunked else None
+        if not (isinstance(transport, PromptTransport) and self.startedWriting and data):
+            return False
+        self.sentLength += len(data)
+        transport.write_now((b"%x\r\n" % len(data), data, b"\r\n"))
+        return True
 
     async def drained(self) -> None:
         """Wait while much is on its way to the client."""
@@ -231,8 +242,10 @@ class BoundedServer(daphne.server.Server):
 
     async def handle_reply(self, protocol: Any, message: dict[str, Any]) -> None:
         """What an application's `send` does: returns once the client has read most of what it got."""
-        await super().handle_reply(protocol, message)
-        if message.get("more_body") or message["type"] == "websocket.send":
+        has_more = message.get("more_body", False)
+        if not (has_more and protocol.write_piece(message["body"])):
+            await super().handle_reply(protocol, message)
+        if has_more or message["type"] == "websocket.send":
             await protocol.drained()
 
     def run(self) -> None:
@@ -240,6 +253,12 @@ class BoundedServer(daphne.server.Server):
         daphne.server.HTTPFactory = BoundedFactory
         daphne.server.WebSocketFactory = BoundedWebSocketFactory
         super().run()
+
+    def listen_success(self, port: Any) -> None:
+        """A TCP port makes connections of our kind."""
+        if port.transport is Server:
+            port.transport = PromptTransport
+        super().listen_success(port)
 
     def kill_all_applications(self) -> Any:
         """End all that runs. daphne trips over a connection whose application has just ended, or has

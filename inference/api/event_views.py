@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator
 
 from django.http import HttpResponse, HttpResponseBase
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
@@ -18,7 +17,7 @@ from inference.api.renderers import StreamingView
 from inference.models import InferenceJob
 from inference.resuming import Source, find_source, replay_events, resume
 from inference.services.attempts import message_for
-from inference.stream import Placed, Position
+from inference.stream import Events, Position
 from llamagpu.http.database import release_connections
 from llamagpu.http.origin import current_origin
 from llamagpu.http.permissions import READ_JOBS
@@ -55,9 +54,7 @@ class JobEventsView(StreamingView):
         return responses.stream_events(request._request, str(job_id), items)
 
 
-def events_after(
-    request: Request, job_id: uuid.UUID, after: Position
-) -> AsyncIterator[Placed | None] | None:
+def events_after(request: Request, job_id: uuid.UUID, after: Position) -> Events | None:
     """What stands after `after` in a job of the caller's own; None where that is nothing.
 
     Raises AppError JOB_NOT_FOUND, CONFLICT where the texts are not kept, BACKEND_UNAVAILABLE.

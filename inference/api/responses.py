@@ -8,7 +8,9 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from datetime import UTC, datetime
+from json.encoder import encode_basestring
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
@@ -23,7 +25,7 @@ from inference.protocol import (
     TokenLogprob,
     Usage,
 )
-from inference.stream import Placed, Position
+from inference.stream import Events, Position, is_terminal
 from llamagpu.http.errors import AppError, error_body, error_response, request_id_of
 
 _SSE_HEADERS = {
@@ -32,30 +34,29 @@ _SSE_HEADERS = {
 }
 #: Names the job of an answer, before a stream's first event too.
 JOB_ID_HEADER = "X-Job-ID"
+_PIECE_FRAME = 'id: {}\ndata: {{"token": {}, "position": {}, "is_complete": false}}\n\n'
 _RETRY_HINT_MS = 1000
 _HEARTBEAT_AFTER = 10.0
 
 
-async def collect(
-    request: HttpRequest, job_id: str, items: AsyncIterator[Placed | None]
-) -> HttpResponse:
+async def collect(request: HttpRequest, job_id: str, items: Events) -> HttpResponse:
     """Wait for the end of a job, whose events `items` are, and answer with it."""
-    async for item in items:
-        if item is None:
-            continue
-        event = item[1]
-        if isinstance(event, ErrorEvent):
-            response = error_response(request, AppError(event.code, event.message))
-            response[JOB_ID_HEADER] = job_id
-            return response
-        if isinstance(event, DoneEvent):
-            return _whole_answer(request, job_id, event)
+    end: StreamEvent | None = None
+    # To their end, where whoever follows the job lets go of it. Leaving early closes them.
+    async with aclosing(items):
+        async for item in items:
+            if item is not None and is_terminal(item[1]):
+                end = item[1]
+    if isinstance(end, DoneEvent):
+        return _whole_answer(request, job_id, end)
+    if isinstance(end, ErrorEvent):
+        response = error_response(request, AppError(end.code, end.message))
+        response[JOB_ID_HEADER] = job_id
+        return response
     raise AssertionError("the events ended without a terminal one")
 
 
-def stream_events(
-    request: HttpRequest, job_id: str, items: AsyncIterator[Placed | None]
-) -> StreamingHttpResponse:
+def stream_events(request: HttpRequest, job_id: str, items: Events) -> StreamingHttpResponse:
     """Events of a job as Server-Sent Events; None is a moment without news."""
     return StreamingHttpResponse(
         _sse_events(request, items),
@@ -64,9 +65,7 @@ def stream_events(
     )
 
 
-async def _sse_events(
-    request: HttpRequest, items: AsyncIterator[Placed | None]
-) -> AsyncIterator[bytes]:
+async def _sse_events(request: HttpRequest, items: Events) -> AsyncIterator[bytes]:
     request_id = request_id_of(request)
     yield b"retry: %d\n\n" % _RETRY_HINT_MS
     position, sent_at = -1, time.monotonic()
@@ -85,6 +84,9 @@ async def _sse_events(
 
 
 def _sse_frame(request_id: str, place: Position, event: StreamEvent, position: int) -> bytes:
+    if isinstance(event, TokenEvent) and not event.logprobs:
+        # Nearly all of them: as below, in a tenth of the time.
+        return _PIECE_FRAME.format(place, encode_basestring(event.text), event.position).encode()
     name, data = event_data(request_id, event, position)
     head = f"event: {name}\n" if name else ""
     return f"id: {place}\n{head}data: {json.dumps(data, ensure_ascii=False)}\n\n".encode()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +30,7 @@ from inference.prompts import check_fits, context_length, most_tokens
 from inference.replaying import events_again
 from inference.services.idempotency import CallKey, find_jobs
 from inference.services.submission import JobCall, PromptTokens, submit_job
-from inference.stream import Placed
+from inference.stream import Events
 from inference.waiting import follow
 from llamagpu.http import idempotency
 from llamagpu.http.database import release_connections
@@ -46,7 +46,7 @@ class Asked:
     """The job of a call, and its events from the first one on."""
 
     job_id: str
-    events: AsyncIterator[Placed | None]
+    events: Events
 
 
 class PendingAnswer(HttpResponse):

@@ -7,7 +7,7 @@ be taken back: when an attempt begins again, its text is held against what the c
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
@@ -19,7 +19,7 @@ from inference.protocol import (
     TokenLogprob,
     Usage,
 )
-from inference.stream import Placed
+from inference.stream import Events
 from inference.waiting import follow
 from llamagpu.http.errors import AppError
 from llamagpu.lib.error_codes import ErrorCode
@@ -64,10 +64,8 @@ async def follow_all(submitted: Submitted) -> AsyncGenerator[Item, None]:
         await asyncio.gather(*readers, return_exceptions=True)
 
 
-async def _numbered(
-    number: int, events: AsyncIterator[Placed | None]
-) -> AsyncGenerator[Item, None]:
-    async with aclosing(events):  # type: ignore[type-var]
+async def _numbered(number: int, events: Events) -> AsyncGenerator[Item, None]:
+    async with aclosing(events):
         async for event in events:
             yield None if event is None else (number, event[1])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import redis
@@ -32,7 +32,7 @@ from inference.services.attempts import message_for
 from inference.services.cancellation import request_cancel
 from inference.services.idempotency import CallKey, find_jobs
 from inference.services.submission import JobCall, PromptTokens, submit_jobs
-from inference.stream import Placed
+from inference.stream import Events
 from llamagpu.http.database import release_connections
 from llamagpu.http.errors import AppError, request_id_of
 from llamagpu.http.origin import current_origin
@@ -72,7 +72,7 @@ class Submitted:
     jobs: tuple[GenerationJob, ...]
     holder: Holder
     fingerprint: str = ""
-    events: tuple[AsyncIterator[Placed | None], ...] = ()
+    events: tuple[Events, ...] = ()
 
 
 def servable_model(request: Request, slug: str) -> Model:

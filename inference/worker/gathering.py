@@ -1,4 +1,4 @@
-"""Tokens of an answer that nobody reads while it is written: told a few times a second, in pieces.
+"""Tokens of an answer that nobody reads while it is written: told once a second, in pieces.
 
 Those of a stream too, where `LLAMA_STREAM_INTERVAL` says so.
 
@@ -16,7 +16,7 @@ from monitoring.configuration import current
 
 #: Seconds for which tokens gather. So much of an answer may be missing from its bill, too, where its
 #: worker dies and no attempt follows.
-INTERVAL = 0.25
+INTERVAL = 1.0
 
 
 class Gathering:

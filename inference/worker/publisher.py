@@ -22,6 +22,9 @@ logger = logging.getLogger(__name__)
 
 _MAX_BATCH = 512
 _RETRY_PAUSE = 0.5
+# A stream's end does not move while its job runs, so not every entry says it again; some do, for a
+# stream that Redis has lost meanwhile and that an entry begins anew.
+_LIFETIME_EVERY = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +61,7 @@ class Publisher:
             self._write(entries)
 
     def _write(self, entries: list[Entry]) -> None:
-        numbered = [
-            (JobKeys(entry.job_id), self._number(entry), entry.event, entry.lifetime)
-            for entry in entries
-        ]
+        numbered = [(JobKeys(entry.job_id), *self._place(entry)) for entry in entries]
         ends = [entry for entry in entries if is_terminal(entry.event)]
         is_retry = False
         while True:
@@ -83,15 +83,19 @@ class Publisher:
         if not is_retry:
             self._report_fenced(entries, refusals)
 
-    def _number(self, entry: Entry) -> str:
-        """Entries count from 1 within each attempt; a job's last attempt is all that is kept."""
+    def _place(self, entry: Entry) -> tuple[str, StreamEvent, int | None]:
+        """Its id, what it says, and its stream's lifetime where this is an entry to set it.
+
+        Entries count from 1 within each attempt; a job's last attempt is all that is kept.
+        """
         attempt, number = self._sequence.get(entry.job_id, (entry.attempt, 0))
         number = number + 1 if attempt == entry.attempt else 1
-        if is_terminal(entry.event):
+        if is_end := is_terminal(entry.event):
             self._sequence.pop(entry.job_id, None)
         else:
             self._sequence[entry.job_id] = (entry.attempt, number)
-        return f"{entry.attempt}-{number}"
+        sets_lifetime = is_end or number % _LIFETIME_EVERY == 1
+        return f"{entry.attempt}-{number}", entry.event, entry.lifetime if sets_lifetime else None
 
     def _report_fenced(self, entries: list[Entry], refusals: list[bytes]) -> None:
         for entry, refusal in zip(entries, refusals, strict=True):

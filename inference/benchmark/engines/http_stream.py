@@ -1,14 +1,20 @@
-"""Streams of Server-Sent Events from a local HTTP server, as traces."""
+"""Streams of Server-Sent Events from a local HTTP server, as traces.
+
+The client shares the processors with the server that it measures, and an engine that is measured in its
+own process has none: it only notes what arrives, and when, and reads it once the run is over.
+"""
 
 from __future__ import annotations
 
 import http.client
 import io
 import json
+import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, cast
 
 from inference.benchmark.engines.base import RunFailedError
 from inference.benchmark.figures import Trace
@@ -20,7 +26,7 @@ _DATA = b"data: "
 _END = b"[DONE]"
 
 
-#: Yields the JSON objects of an answer as they come.
+#: Yields the JSON objects of an answer, which is read again as it came.
 Reading = Callable[[http.client.HTTPResponse], Iterator[dict[str, Any]]]
 
 
@@ -39,45 +45,87 @@ class HttpStreamClient:
         key: str = "",
         read: Reading | None = None,
     ) -> None:
-        self._headers = {"Content-Type": "application/json"}
-        if key:
-            self._headers["Authorization"] = f"Bearer {key}"
+        lines = [f"POST {path} HTTP/1.1", "Host: 127.0.0.1", "Content-Type: application/json"]
+        # The end of the connection is the end of the answer, which nobody has to look for meanwhile.
+        lines += ["Connection: close", *([f"Authorization: Bearer {key}"] if key else [])]
+        self._head = "\r\n".join(lines)
         self._port = port
-        self._path = path
         self._count_tokens = count_tokens
         self._read = read or read_events
 
     def run(self, bodies: Sequence[dict[str, Any]], concurrency: int) -> list[Trace]:
         """One trace per body, `concurrency` of them under way at a time. Raises RunFailedError."""
         started = time.perf_counter()
-        encoded = [json.dumps(body).encode() for body in bodies]
+        requests = [self._request(json.dumps(body).encode()) for body in bodies]
         with ThreadPoolExecutor(max_workers=concurrency) as pool:
-            return list(pool.map(lambda body: self._stream(body, started), encoded))
+            recordings = list(pool.map(self._record, requests))
+        return [self._trace(recording, started) for recording in recordings]
 
-    def _stream(self, body: bytes, started: float) -> Trace:
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=_TIMEOUT)
+    def _request(self, body: bytes) -> bytes:
+        return f"{self._head}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+
+    def _record(self, request: bytes) -> _Recording:
+        recording = _Recording(time.perf_counter())
         try:
-            sent = time.perf_counter() - started
-            connection.request("POST", self._path, body, headers=self._headers)
-            response = connection.getresponse()
-            if response.status != http.HTTPStatus.OK:
-                said = response.read(_LONGEST_ERROR).decode(errors="replace")
-                raise RunFailedError(f"HTTP {response.status}: {said}")
-            arrivals, counted = [], 0
-            for event in self._read(response):
-                if count := self._count_tokens(event, counted):
-                    arrivals.append((time.perf_counter() - started, count))
-                    counted += count
-        except (OSError, http.client.HTTPException, ValueError) as error:
+            with socket.create_connection(("127.0.0.1", self._port), _TIMEOUT) as connection:
+                connection.sendall(request)
+                while data := connection.recv(_READ_BYTES):
+                    recording.pieces.append((time.perf_counter(), data))
+        except OSError as error:
             raise RunFailedError(f"{type(error).__name__}: {error}") from error
-        finally:
-            connection.close()
-        return Trace(sent, tuple(arrivals))
+        return recording
+
+    def _trace(self, recording: _Recording, started: float) -> Trace:
+        arrivals, counted = [], 0
+        replay = _Replay(recording)
+        try:
+            with http.client.HTTPResponse(cast(socket.socket, replay), method="POST") as response:
+                response.begin()
+                if response.status != http.HTTPStatus.OK:
+                    said = response.read(_LONGEST_ERROR).decode(errors="replace")
+                    raise RunFailedError(f"HTTP {response.status}: {said}")
+                for event in self._read(response):
+                    if count := self._count_tokens(event, counted):
+                        arrivals.append((replay.at - started, count))
+                        counted += count
+        except (http.client.HTTPException, ValueError) as error:
+            raise RunFailedError(f"{type(error).__name__}: {error}") from error
+        return Trace(recording.sent_at - started, tuple(arrivals))
+
+
+@dataclass(slots=True)
+class _Recording:
+    """What came in answer to a request, and when (`time.perf_counter()`)."""
+
+    sent_at: float
+    pieces: list[tuple[float, bytes]] = field(default_factory=list)
+
+
+class _Replay(io.RawIOBase):
+    """A recording as the socket that `http.client` reads; `at` is when the last piece read had come."""
+
+    def __init__(self, recording: _Recording) -> None:
+        self.at = recording.sent_at
+        self._pieces = iter(recording.pieces)
+        self._rest = b""
+
+    def makefile(self, mode: str) -> io.BufferedReader:
+        return io.BufferedReader(self, _READ_BYTES)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """One piece at a time, so that nothing is read earlier than it came."""
+        if not self._rest:
+            self.at, self._rest = next(self._pieces, (self.at, b""))
+        size = min(len(buffer), len(self._rest))
+        buffer[:size], self._rest = self._rest[:size], self._rest[size:]
+        return size
 
 
 def read_events(response: http.client.HTTPResponse | io.BytesIO) -> Iterator[dict[str, Any]]:
-    """The JSON objects of a stream, as they come. What is asked of the response line by line costs
-    several times as much, which the engines would lack that are measured on the same processors."""
+    """The JSON objects of a stream, as they come."""
     rest = b""
     while data := response.read1(_READ_BYTES):
         *lines, rest = (rest + data).split(b"\n")
