@@ -31,6 +31,7 @@ from llamagpu.http.errors import AppError, error_body
 from llamagpu.http.large_bodies import FRAME_BYTES, LARGE_BODY, attach_body, is_large
 from llamagpu.http.openai_errors import PREFIX, openai_error
 from llamagpu.lib.error_codes import ErrorCode
+from llamagpu.lib.processors import keep_to
 from llamagpu.web_transport import PromptTransport
 from llamagpu.websocket_server import READ_TIMEOUT, BoundedWebSocketFactory
 
@@ -249,6 +250,9 @@ class BoundedServer(daphne.server.Server):
             await protocol.drained()
 
     def run(self) -> None:
+        # Threads of Python compute one at a time, and take turns many times as fast on one processor.
+        # One that wanders also displaces each thread of a model that is computed here in turn.
+        keep_to(settings.LLAMA.web_cores)
         # It has no other place to name factories.
         daphne.server.HTTPFactory = BoundedFactory
         daphne.server.WebSocketFactory = BoundedWebSocketFactory

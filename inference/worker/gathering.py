@@ -1,9 +1,9 @@
-"""Tokens of an answer that nobody reads while it is written: told once a second, in pieces.
+"""Tokens that wait for those after them, and are told with them in pieces.
 
-Those of a stream too, where `LLAMA_STREAM_INTERVAL` says so.
-
-Each token that is told costs the worker, Redis and the web process together about a third of a
-millisecond, which the model lacks where it computes on the same processors.
+Each event costs worker, Redis and web process together about a fifth of a millisecond, which the model
+lacks where it computes on the same processors. An answer that nobody reads while it is written is told
+once a second. A stream is told as its tokens come, but the more streams are open the longer they wait:
+as long as `LLAMA_STREAM_INTERVAL` says where `MANY_STREAMS` are.
 """
 
 from __future__ import annotations
@@ -11,31 +11,35 @@ from __future__ import annotations
 import math
 import time
 
-from inference.protocol import GenerationJob, TokenEvent
+from inference.protocol import TokenEvent
 from monitoring.configuration import current
 
-#: Seconds for which tokens gather. So much of an answer may be missing from its bill, too, where its
-#: worker dies and no attempt follows.
-INTERVAL = 1.0
+#: Seconds for which the tokens of an answer gather that is not streamed. So much of it may be missing
+#: from its bill, too, where its worker dies and no attempt follows.
+UNREAD_INTERVAL = 1.0
+#: Streams at which tokens wait for the whole interval.
+MANY_STREAMS = 32
+
+
+def stream_interval(num_streams: int) -> float:
+    """Seconds for which the tokens of a stream gather, where so many are open."""
+    return current().stream_interval / 1000 * min(1.0, num_streams / MANY_STREAMS)
 
 
 class Gathering:
-    """The tokens of one attempt of a job. Those of a streamed one are told as they come, unless the
-    operator has them gather. The first one of any is told at once: it shows that the answer has begun.
+    """The tokens of one attempt of a job. The first one is told at once: it shows that the answer has
+    begun. A token that waits is told with the next one after its time, or at the end.
     """
 
-    def __init__(self, job: GenerationJob) -> None:
-        self._interval = current().stream_interval / 1000 if job.is_streamed else INTERVAL
+    def __init__(self) -> None:
         self._told_at = -math.inf
         self._pieces: dict[int, TokenEvent] = {}
 
-    def add(self, token: TokenEvent) -> list[TokenEvent]:
-        """What is to be told now, if anything."""
-        if not self._interval:
-            return [token]
+    def add(self, token: TokenEvent, interval: float) -> list[TokenEvent]:
+        """What is to be told now, if anything, where tokens gather for `interval` seconds."""
         before = self._pieces.get(token.index)
         self._pieces[token.index] = token if before is None else before.joined_by(token)
-        return self.take() if time.monotonic() - self._told_at >= self._interval else []
+        return self.take() if time.monotonic() - self._told_at >= interval else []
 
     def take(self) -> list[TokenEvent]:
         """All that has gathered, one piece of each answer."""

@@ -27,7 +27,7 @@ class JobRun:
 
     job: GenerationJob
     stages: PluginStages
-    gathering: Gathering = field(init=False)
+    gathering: Gathering = field(default_factory=Gathering)
     meter: JobMeter = field(init=False)
     trace: JobTrace = field(init=False)
     usage: Usage = field(default_factory=Usage)
@@ -40,7 +40,6 @@ class JobRun:
     stopped: PluginStopError | None = None
 
     def __post_init__(self) -> None:
-        self.gathering = Gathering(self.job)
         self.meter = JobMeter(self.job)
         self.trace = JobTrace(self.job)
 
@@ -51,7 +50,7 @@ class JobRun:
 
     def begin_attempt(self) -> None:
         self.usage, self.num_tokens = Usage(), {}
-        self.gathering = Gathering(self.job)
+        self.gathering = Gathering()
         self.meter.begin_attempt()
         self.trace.begin_attempt()
         self.course = Course(load_time=self.course.load_time)

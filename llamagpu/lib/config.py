@@ -34,6 +34,7 @@ class LlamaConfig:
     log_format: str
     host: str
     port: int
+    web_cores: int
     public_url: str
     metrics_address: tuple[str, int] | None
     trusted_proxy: bool
@@ -106,6 +107,7 @@ class LlamaConfig:
             log_format=env.choice("LLAMA_LOG_FORMAT", "text", ("text", "json")),
             host=env.text("LLAMA_HOST", "127.0.0.1"),
             port=env.integer("LLAMA_PORT", 5000, low=1, high=65535),
+            web_cores=env.integer("LLAMA_WEB_CORES", 0, low=0, high=4096),
             public_url=env.text("LLAMA_PUBLIC_URL").rstrip("/"),
             metrics_address=env.address("LLAMA_METRICS_BIND"),
             trace_endpoint=_trace_endpoint(env),

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import http.client
 import io
+import itertools
 import json
+import selectors
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -57,23 +59,43 @@ class HttpStreamClient:
         """One trace per body, `concurrency` of them under way at a time. Raises RunFailedError."""
         started = time.perf_counter()
         requests = [self._request(json.dumps(body).encode()) for body in bodies]
-        with ThreadPoolExecutor(max_workers=concurrency) as pool:
-            recordings = list(pool.map(self._record, requests))
+        recordings = self._record_all(requests, concurrency)
         return [self._trace(recording, started) for recording in recordings]
 
     def _request(self, body: bytes) -> bytes:
         return f"{self._head}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
 
-    def _record(self, request: bytes) -> _Recording:
-        recording = _Recording(time.perf_counter())
-        try:
-            with socket.create_connection(("127.0.0.1", self._port), _TIMEOUT) as connection:
+    def _record_all(self, requests: Sequence[bytes], concurrency: int) -> list[_Recording]:
+        """In one thread, which is woken once for all that has come. Raises RunFailedError."""
+        recordings = [_Recording() for _ in requests]
+        waiting = iter(zip(requests, recordings, strict=True))
+        with selectors.DefaultSelector() as selector, ExitStack() as connections:
+
+            def begin(request: bytes, recording: _Recording) -> None:
+                recording.sent_at = time.perf_counter()
+                connection = socket.create_connection(("127.0.0.1", self._port), _TIMEOUT)
+                connections.enter_context(connection)
                 connection.sendall(request)
-                while data := connection.recv(_READ_BYTES):
-                    recording.pieces.append((time.perf_counter(), data))
-        except OSError as error:
-            raise RunFailedError(f"{type(error).__name__}: {error}") from error
-        return recording
+                selector.register(connection, selectors.EVENT_READ, recording)
+
+            try:
+                for pair in itertools.islice(waiting, concurrency):
+                    begin(*pair)
+                while selector.get_map():
+                    if not (ready := selector.select(_TIMEOUT)):
+                        raise RunFailedError(f"nothing came for {_TIMEOUT:.0f} seconds")
+                    for key, _ in ready:
+                        connection = cast(socket.socket, key.fileobj)
+                        if data := connection.recv(_READ_BYTES):
+                            key.data.pieces.append((time.perf_counter(), data))
+                            continue
+                        selector.unregister(connection)
+                        connection.close()
+                        for pair in itertools.islice(waiting, 1):
+                            begin(*pair)
+            except OSError as error:
+                raise RunFailedError(f"{type(error).__name__}: {error}") from error
+        return recordings
 
     def _trace(self, recording: _Recording, started: float) -> Trace:
         arrivals, counted = [], 0
@@ -97,7 +119,7 @@ class HttpStreamClient:
 class _Recording:
     """What came in answer to a request, and when (`time.perf_counter()`)."""
 
-    sent_at: float
+    sent_at: float = 0.0
     pieces: list[tuple[float, bytes]] = field(default_factory=list)
 
 

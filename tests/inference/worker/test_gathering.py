@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from inference.protocol import GenerationJob, Prompt, SamplingParams, TokenEvent, TokenLogprob
+from inference.protocol import TokenEvent, TokenLogprob
 from inference.worker import gathering
-from inference.worker.gathering import INTERVAL, Gathering
+from inference.worker.gathering import MANY_STREAMS, Gathering, stream_interval
 
 
 @pytest.fixture
@@ -19,49 +19,43 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
-def gather(*, is_streamed: bool) -> Gathering:
-    prompt, params = Prompt(text="x"), SamplingParams()
-    job = GenerationJob("j", 1, "req_1", "m", prompt, params, 0.0, 0.0, is_streamed=is_streamed)
-    return Gathering(job)
-
-
-@pytest.mark.django_db
-def test_a_stream_is_told_each_token_at_once(clock: list[float]) -> None:
-    streamed = gather(is_streamed=True)
+def test_without_an_interval_each_token_is_told_at_once(clock: list[float]) -> None:
+    streamed = Gathering()
     tokens = [TokenEvent("a", 0), TokenEvent("b", 1)]
-    assert [streamed.add(token) for token in tokens] == [[token] for token in tokens]
+    assert [streamed.add(token, 0.0) for token in tokens] == [[token] for token in tokens]
     assert streamed.take() == []
 
 
-@pytest.mark.django_db
-def test_a_stream_gathers_for_as_long_as_the_operator_says(
-    clock: list[float], settings: Any
-) -> None:
-    settings.LLAMA = replace(settings.LLAMA, stream_interval=50)
-    streamed = gather(is_streamed=True)
-    assert streamed.add(TokenEvent("a", 0)) == [TokenEvent("a", 0)], "nobody waits for the first"
-    assert streamed.add(TokenEvent("b", 1)) == []
-    clock[0] += 0.06
-    assert streamed.add(TokenEvent("c", 2)) == [TokenEvent("bc", 2)]
-
-
-def test_other_answers_are_told_a_few_times_a_second(clock: list[float]) -> None:
-    answer = gather(is_streamed=False)
-    assert answer.add(TokenEvent("a", 0)) == [TokenEvent("a", 0)], "it has begun"
-    assert answer.add(TokenEvent("b", 1)) == []
-    assert answer.add(TokenEvent("c", 2)) == []
-    clock[0] += INTERVAL
-    assert answer.add(TokenEvent("d", 3)) == [TokenEvent("bcd", 3)]
-    assert answer.add(TokenEvent("e", 4)) == [], "the interval begins anew"
+def test_tokens_gather_for_the_interval_after_the_first(clock: list[float]) -> None:
+    answer = Gathering()
+    assert answer.add(TokenEvent("a", 0), 1.0) == [TokenEvent("a", 0)], "it has begun"
+    assert answer.add(TokenEvent("b", 1), 1.0) == []
+    assert answer.add(TokenEvent("c", 2), 1.0) == []
+    clock[0] += 1.0
+    assert answer.add(TokenEvent("d", 3), 1.0) == [TokenEvent("bcd", 3)]
+    assert answer.add(TokenEvent("e", 4), 1.0) == [], "the interval begins anew"
     assert answer.take() == [TokenEvent("e", 4)], "nothing is lost at the end"
     assert answer.take() == []
 
 
 def test_the_answers_of_one_call_gather_each_for_itself(clock: list[float]) -> None:
-    answer = gather(is_streamed=False)
+    answer = Gathering()
     logprobs = (TokenLogprob("a", -0.5),)
-    answer.add(TokenEvent("first", 0, index=2))
-    answer.add(TokenEvent("a", 0, logprobs))
-    answer.add(TokenEvent("x", 0, index=1))
-    answer.add(TokenEvent("b", 1))
+    answer.add(TokenEvent("first", 0, index=2), 1.0)
+    answer.add(TokenEvent("a", 0, logprobs), 1.0)
+    answer.add(TokenEvent("x", 0, index=1), 1.0)
+    answer.add(TokenEvent("b", 1), 1.0)
     assert answer.take() == [TokenEvent("ab", 1, logprobs), TokenEvent("x", 0, index=1)]
+
+
+@pytest.mark.django_db
+def test_tokens_of_a_stream_gather_the_longer_the_more_are_open(settings: Any) -> None:
+    settings.LLAMA = replace(settings.LLAMA, stream_interval=40)
+    waits = [stream_interval(number) for number in (1, MANY_STREAMS // 4, MANY_STREAMS, 500)]
+    assert waits == pytest.approx([0.00125, 0.010, 0.040, 0.040])
+
+
+@pytest.mark.django_db
+def test_the_operator_may_have_every_token_told_at_once(settings: Any) -> None:
+    settings.LLAMA = replace(settings.LLAMA, stream_interval=0)
+    assert stream_interval(500) == 0

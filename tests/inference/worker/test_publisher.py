@@ -53,6 +53,27 @@ def test_nothing_is_joined_across_a_restart() -> None:
     ]
 
 
+def test_every_entry_of_a_stream_leaves_it_a_lifetime(redis_client: Any) -> None:
+    publisher = Publisher(redis_client, lambda job_id, attempt: None)
+    for position in range(40):
+        publisher.publish(token("j", "x", position))
+        wait_until(lambda: redis_client.xlen(JobKeys("j").events) == position + 1, "the entry")
+        assert 0 < redis_client.ttl(JobKeys("j").events) <= 60
+    publisher.close(10)
+
+
+def test_a_stream_that_redis_has_lost_soon_has_a_lifetime_again(redis_client: Any) -> None:
+    publisher = Publisher(redis_client, lambda job_id, attempt: None)
+    publisher.publish(token("j", "x"))
+    wait_until(lambda: redis_client.exists(JobKeys("j").events), "the first entry")
+    redis_client.delete(JobKeys("j").events)
+    for position in range(1, 40):
+        publisher.publish(token("j", "x", position))
+        wait_until(lambda: redis_client.xlen(JobKeys("j").events) == position, "the entry")
+    publisher.close(10)
+    assert redis_client.ttl(JobKeys("j").events) > 0
+
+
 def test_a_stream_expires_after_its_end(redis_client: Any) -> None:
     publisher = Publisher(redis_client, lambda job_id, attempt: None)
     publisher.publish(Entry("j", 1, ErrorEvent(ErrorCode.CANCELLED, "x"), 5000))
