@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 from asgiref.sync import sync_to_async
 from django.db import connections
+from django.test import RequestFactory
 
 from accounts import rights_watch
 from accounts.models import ApiKey, Role, User
 from accounts.rights_watch import Holder, holder_of
 from accounts.services.api_keys import revoke_api_key
 from inference import waiting
+from inference.api.responses import collect
 from inference.presence import WorkerReport, announce
 from inference.protocol import (
     DoneEvent,
@@ -30,6 +32,7 @@ from inference.protocol import (
     TokenEvent,
     Usage,
 )
+from inference.readers import reading
 from inference.stream import JobKeys, append
 from inference.stream_hub import hub_of_this_loop
 from llamagpu.http.permissions import INFER
@@ -133,6 +136,23 @@ async def test_whose_right_holds_gets_the_answer(redis_client: Any, job: Generat
     events = [item[1] async for item in waiting.follow(job, holder) if item is not None]
     assert [type(event) for event in events] == [DoneEvent]
     assert not redis_client.exists(JobKeys(job.job_id).cancel)
+
+
+@pytest.mark.django_db(transaction=True, serialized_rollback=True)
+async def test_an_answer_in_one_piece_leaves_no_reader_behind(
+    redis_client: Any, job: GenerationJob, rf: RequestFactory
+) -> None:
+    holder = await sync_to_async(open_with_key)()
+    request: Any = rf.post("/api/infer")
+    request.request_id, request.received_at = "req_1", time.perf_counter()
+    say(redis_client, job, 1, done())
+    with reading(job.job_id) as ours:
+        items = waiting.follow(
+            job, holder
+        )  # held on to, as REST framework's objects hold each other
+        response = await collect(request, job.job_id, items)
+        assert response.status_code == 200
+        assert ours.is_alone
 
 
 def done() -> DoneEvent:

@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from tests.environment import PROJECT_ROOT
+from tests.llamagpu.endless_application import numbered_pieces
 
 MEBIBYTE = 1 << 20
 REQUEST = b"GET /endless HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
@@ -100,3 +101,13 @@ def test_a_slow_reader_holds_nobody_up(server: Server) -> None:
         wait_until(lambda: server.state()["open"] == 2, "both answers begin")
         for _ in range(100):
             assert quick.recv(65536)
+
+
+def test_who_reads_slowly_gets_all_pieces_in_order(server: Server) -> None:
+    received = bytearray()
+    url = f"http://127.0.0.1:{server.port}/numbers"
+    with httpx.stream("GET", url, timeout=20) as answer:
+        for block in answer.iter_raw(65536):
+            received += block
+            time.sleep(0.002)
+    assert received == b"".join(numbered_pieces())

@@ -17,6 +17,10 @@ def token(job: str, text: str, position: int = 0, attempt: int = 1) -> Entry:
     return Entry(job, attempt, TokenEvent(text, position), 60)
 
 
+def wait_for_entries(client: Any, count: int) -> None:
+    wait_until(lambda: client.xlen(JobKeys("j").events) == count, "the entry")
+
+
 def test_tokens_that_follow_each_other_are_joined() -> None:
     merged = merge_tokens([token("a", "x", 0), token("b", "1", 0), token("a", "y", 1)])
     assert [(e.job_id, e.event.text, e.event.position) for e in merged] == [  # type: ignore[union-attr]
@@ -57,7 +61,7 @@ def test_every_entry_of_a_stream_leaves_it_a_lifetime(redis_client: Any) -> None
     publisher = Publisher(redis_client, lambda job_id, attempt: None)
     for position in range(40):
         publisher.publish(token("j", "x", position))
-        wait_until(lambda: redis_client.xlen(JobKeys("j").events) == position + 1, "the entry")
+        wait_for_entries(redis_client, position + 1)
         assert 0 < redis_client.ttl(JobKeys("j").events) <= 60
     publisher.close(10)
 
@@ -65,11 +69,11 @@ def test_every_entry_of_a_stream_leaves_it_a_lifetime(redis_client: Any) -> None
 def test_a_stream_that_redis_has_lost_soon_has_a_lifetime_again(redis_client: Any) -> None:
     publisher = Publisher(redis_client, lambda job_id, attempt: None)
     publisher.publish(token("j", "x"))
-    wait_until(lambda: redis_client.exists(JobKeys("j").events), "the first entry")
+    wait_for_entries(redis_client, 1)
     redis_client.delete(JobKeys("j").events)
     for position in range(1, 40):
         publisher.publish(token("j", "x", position))
-        wait_until(lambda: redis_client.xlen(JobKeys("j").events) == position, "the entry")
+        wait_for_entries(redis_client, position)
     publisher.close(10)
     assert redis_client.ttl(JobKeys("j").events) > 0
 
