@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import time
 
-from inference.protocol import TokenEvent
+from inference.protocol import GenerationJob, TokenEvent
 from monitoring.configuration import current
 
 #: Seconds for which the tokens of an answer gather that is not streamed. So much of it may be missing
@@ -21,9 +21,11 @@ UNREAD_INTERVAL = 1.0
 MANY_STREAMS = 32
 
 
-def stream_interval(num_streams: int) -> float:
-    """Seconds for which the tokens of a stream gather, where so many are open."""
-    return current().stream_interval / 1000 * min(1.0, num_streams / MANY_STREAMS)
+def interval_of(job: GenerationJob, num_jobs: int) -> float:
+    """Seconds for which the tokens of `job` gather on a worker that runs so many."""
+    if not job.is_streamed:
+        return UNREAD_INTERVAL
+    return current().stream_interval / 1000 * min(1.0, num_jobs / MANY_STREAMS)
 
 
 class Gathering:

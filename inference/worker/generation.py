@@ -33,7 +33,7 @@ from inference.services.attempts import JobStart
 from inference.services.settlement import settlement_of
 from inference.worker.engine_pool import EnginePool
 from inference.worker.engine_process import EngineDiedError, EngineLoadError, Ticket
-from inference.worker.gathering import UNREAD_INTERVAL, stream_interval
+from inference.worker.gathering import interval_of
 from inference.worker.job_run import JobRun
 from inference.worker.leases import Claim, Leases
 from inference.worker.plugin_prompts import ReadRequest
@@ -298,8 +298,7 @@ class JobRunner:
             return
         try:
             piece = run.stages.pass_on(delta)
-            is_streamed = run.job.is_streamed
-            interval = stream_interval(len(self._runs)) if is_streamed else UNREAD_INTERVAL
+            interval = interval_of(run.job, len(self._runs))
             self._publish(run, *run.gathering.add(piece, interval))
         except PluginStopError as stop:
             run.stop(stop)

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from inference.protocol import TokenEvent, TokenLogprob
+from inference.protocol import GenerationJob, Prompt, SamplingParams, TokenEvent, TokenLogprob
 from inference.worker import gathering
-from inference.worker.gathering import MANY_STREAMS, Gathering, stream_interval
+from inference.worker.gathering import MANY_STREAMS, UNREAD_INTERVAL, Gathering, interval_of
 
 
 @pytest.fixture
@@ -48,14 +48,24 @@ def test_the_answers_of_one_call_gather_each_for_itself(clock: list[float]) -> N
     assert answer.take() == [TokenEvent("ab", 1, logprobs), TokenEvent("x", 0, index=1)]
 
 
+def job(*, is_streamed: bool) -> GenerationJob:
+    prompt, params = Prompt(text="x"), SamplingParams()
+    return GenerationJob("j", 1, "req_1", "m", prompt, params, 0.0, 0.0, is_streamed=is_streamed)
+
+
 @pytest.mark.django_db
 def test_tokens_of_a_stream_gather_the_longer_the_more_are_open(settings: Any) -> None:
     settings.LLAMA = replace(settings.LLAMA, stream_interval=40)
-    waits = [stream_interval(number) for number in (1, MANY_STREAMS // 4, MANY_STREAMS, 500)]
+    streamed = job(is_streamed=True)
+    waits = [interval_of(streamed, number) for number in (1, MANY_STREAMS // 4, MANY_STREAMS, 500)]
     assert waits == pytest.approx([0.00125, 0.010, 0.040, 0.040])
 
 
 @pytest.mark.django_db
 def test_the_operator_may_have_every_token_told_at_once(settings: Any) -> None:
     settings.LLAMA = replace(settings.LLAMA, stream_interval=0)
-    assert stream_interval(500) == 0
+    assert interval_of(job(is_streamed=True), 500) == 0
+
+
+def test_what_nobody_reads_gathers_for_longer_however_few_there_are() -> None:
+    assert interval_of(job(is_streamed=False), 1) == UNREAD_INTERVAL
