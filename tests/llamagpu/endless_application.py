@@ -32,7 +32,7 @@ async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
 
 
 def numbered_pieces() -> Iterator[bytes]:
-    """Small and large ones in turn, ten mebibytes together, and none that is like another."""
+    """Small and large ones in turn, three megabytes together, and none that is like another."""
     for number in range(400):
         yield b"%d," % number
         yield b"%d," % number * (number * 10)
