@@ -72,7 +72,7 @@ class Subscription:
         return None
 
     async def _wait(self, patience: float) -> None:
-        # A third of what `wait_for` costs, for every token of every stream: no timer is made where one
+        # Less than half of what `wait_for` costs, for every token of every stream: no timer is made where one
         # goes off early enough, however long ago it was set.
         loop = asyncio.get_running_loop()
         self._news = loop.create_future()

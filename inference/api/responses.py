@@ -85,7 +85,7 @@ async def _sse_events(request: HttpRequest, items: Events) -> AsyncIterator[byte
 
 def _sse_frame(request_id: str, place: Position, event: StreamEvent, position: int) -> bytes:
     if isinstance(event, TokenEvent) and not event.logprobs:
-        # Nearly all of them: as below, in a tenth of the time.
+        # Nearly all of them: as below, in a third of the time (1.0 of 3.4 µs).
         return _PIECE_FRAME.format(place, encode_basestring(event.text), event.position).encode()
     name, data = event_data(request_id, event, position)
     head = f"event: {name}\n" if name else ""
