@@ -17,6 +17,7 @@ from dataclasses import replace
 import redis
 from django.db import Error, connections
 
+from llamagpu.http.database import keep_connections, release_connections
 from llamagpu.lib.redis_client import SyncRedis
 from monitoring.configuration import current
 from monitoring.metrics import REGISTRY
@@ -237,12 +238,13 @@ class PluginRegistry:
         except Exception:  # the thread must live on: without it nothing is loaded or unloaded
             logger.exception("the plugins could not be brought in step")
         finally:
-            connections.close_all()
+            release_connections()
         self._end_unused()
         self._say(self._announce)
         self._recorder.publish()
 
     def _run(self) -> None:
+        keep_connections()
         while not self._stop.is_set():
             self._look()
             try:

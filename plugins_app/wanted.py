@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from llamagpu.lib.prepared_query import PreparedQuery
 from llamagpu.lib.sealing import UnsealError
 from plugins_app.base import Hook
 from plugins_app.models import Plugin, PluginGeneration
@@ -19,12 +20,15 @@ from plugins_app.states import PluginState
 logger = logging.getLogger(__name__)
 
 _OF_NO_FILE = ""
+_GENERATION: PreparedQuery[tuple[int]] = PreparedQuery(
+    lambda: PluginGeneration.objects.filter(pk=1).values_list("number")
+)
 
 
 def wanted_generation() -> int:
     """Rises with every change of any plugin; one short query. Raises django.db.Error."""
-    found = PluginGeneration.objects.filter(pk=1).values_list("number", flat=True).first()
-    return found or 0
+    found = _GENERATION.first()
+    return found[0] if found else 0
 
 
 def wanted_specs() -> tuple[PluginSpec, ...]:

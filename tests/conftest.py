@@ -131,7 +131,7 @@ def nothing_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "_away_until", 0.0)
     # The database is asked for the configuration once a test has changed it there.
     monkeypatch.setattr(configuration, "_known", configuration._Known({}, math.inf))
-    monkeypatch.setattr(configuration, "_frozen", None)
+    monkeypatch.setattr(configuration, "_frozen", {})
     monkeypatch.setattr(configuration, "_complaints", set())
     monkeypatch.setattr(routing, "_router", routing.Router())
     monkeypatch.setattr(reading, "LIFETIME", 0.0)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from django.db import transaction
 
@@ -13,6 +14,8 @@ from inference import metrics, wire
 from inference.models import InferenceJob, JobAttempt
 from inference.protocol import GenerationJob, Prompt, SamplingParams
 from inference.states import AttemptCause, JobState, sources_of
+from llamagpu.lib.prepared_query import adapted
+from llamagpu.lib.prepared_write import update_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,23 +51,41 @@ def message_for(row: InferenceJob, role: str = "") -> GenerationJob:
 def start_jobs(starts: Sequence[JobStart]) -> None:
     """Note the beginning of attempts. One that has ended, or has a later attempt, stays as it is."""
     for start in starts:
-        waiting = InferenceJob.objects.filter(
+        # Most jobs need one attempt, which their row alone tells of.
+        before = _row_before(start) if start.attempt > 1 else None
+        changes = {
+            "state": JobState.RUNNING,
+            "attempt": start.attempt,
+            "worker": start.worker,
+            "started_at": start.started_at,
+        }
+        begun = move_job(start.job_id, start.attempt, changes)
+        if begun and before is not None:
+            _note_again(before, start)
+
+
+def move_job(job_id: str, attempt: int, changes: Mapping[str, Any]) -> bool:
+    """Set fields of a job, its state among them; whether the row may go there from where it is.
+
+    It may not where it has a later attempt than this one. Raises django.db.Error.
+    """
+    sources = sources_of(changes["state"])
+    condition = f"id = %s AND attempt <= %s AND state IN ({', '.join(['%s'] * len(sources))})"
+    key = adapted(uuid.UUID(job_id))
+    return bool(update_rows(InferenceJob, changes, condition, [key, attempt, *sources]))
+
+
+def _row_before(start: JobStart) -> InferenceJob | None:
+    """The row of a job that this attempt may begin again."""
+    return (
+        InferenceJob.objects.filter(
             pk=uuid.UUID(start.job_id),
             state__in=sources_of(JobState.RUNNING),
             attempt__lte=start.attempt,
         )
-        # Most jobs need one attempt, which their row alone tells of.
-        before = (
-            waiting.only("attempt", "worker", "started_at").first() if start.attempt > 1 else None
-        )
-        begun = waiting.update(
-            state=JobState.RUNNING,
-            attempt=start.attempt,
-            worker=start.worker,
-            started_at=start.started_at,
-        )
-        if begun and before is not None:
-            _note_again(before, start)
+        .only("attempt", "worker", "started_at")
+        .first()
+    )
 
 
 def _note_again(before: InferenceJob, start: JobStart) -> None:

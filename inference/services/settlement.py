@@ -20,13 +20,11 @@ from inference.job_metrics import count_end
 from inference.models import InferenceJob
 from inference.protocol import DoneEvent, ErrorEvent, Usage
 from inference.services.answers import answer_of, storable_text
-from inference.services.attempts import JobStart
+from inference.services.attempts import JobStart, move_job
 from inference.services.billing import Account, accounts_of
-from inference.states import JobState, sources_of
+from inference.states import JobState
 from inference.stream import published_tokens
 from llamagpu.lib.error_codes import ErrorCode
-from llamagpu.lib.prepared_query import adapted
-from llamagpu.lib.prepared_write import update_rows
 from llamagpu.lib.redis_client import sync_client
 from llamagpu.lib.retention import Retention
 
@@ -154,8 +152,8 @@ def settle_jobs(settlements: Sequence[Settlement]) -> list[str]:
     return [item.job_id for item, _ in settled]
 
 
-def _write_end(item: Settlement, policy: Retention) -> int:
-    """1 where the row could still end in this way, else 0."""
+def _write_end(item: Settlement, policy: Retention) -> bool:
+    """Whether the row could still end in this way."""
     course = item.course or Course()
     changes = {
         "state": item.state,
@@ -180,13 +178,7 @@ def _write_end(item: Settlement, policy: Retention) -> int:
         "content_until": kept_until(policy, item.finished_at),
         **item.start_fields,
     }
-    sources = sources_of(item.state)
-    return update_rows(
-        InferenceJob,
-        changes,
-        f"id = %s AND attempt <= %s AND state IN ({', '.join(['%s'] * len(sources))})",
-        [adapted(uuid.UUID(item.job_id)), item.attempt, *sources],
-    )
+    return move_job(item.job_id, item.attempt, changes)
 
 
 def _count_ends(settled: Iterable[tuple[Settlement, Account]]) -> None:

@@ -6,11 +6,13 @@ import logging
 import threading
 
 import redis
-from django.db import Error, connections
+from django.db import Error
 
 from inference.batch_bell import ring_batch
 from inference.dispatch import BrokerUnavailableError
 from inference.models import FileBatch
+from llamagpu.http.database import keep_connections, release_connections
+from llamagpu.lib.prepared_query import PreparedQuery
 from llamagpu.lib.redis_client import SyncRedis
 
 logger = logging.getLogger(__name__)
@@ -18,6 +20,10 @@ logger = logging.getLogger(__name__)
 _INTERVAL = 2.0
 #: Batches that are driven at once, the oldest first: each keeps a thread of a worker.
 MAX_DRIVEN = 8
+
+_LIVE: PreparedQuery[tuple[str]] = PreparedQuery(
+    lambda: FileBatch.objects.live().order_by("created_at", "pk").values_list("pk")[:MAX_DRIVEN]
+)
 
 
 class BatchWatch:
@@ -37,17 +43,16 @@ class BatchWatch:
             self._thread.join(timeout)
 
     def _run(self) -> None:
+        keep_connections()
         while not self._stop.wait(_INTERVAL):
             self.look()
 
     def look(self) -> int:
         """Ring where it is needed; for how many. What fails is tried again at the next look."""
         try:
-            live = FileBatch.objects.live().order_by("created_at", "pk")
-            ids = list(live.values_list("pk", flat=True)[:MAX_DRIVEN])
-            return sum(ring_batch(self._client, batch_id) for batch_id in ids)
+            return sum(ring_batch(self._client, batch_id) for (batch_id,) in _LIVE.rows())
         except (redis.RedisError, Error, BrokerUnavailableError) as error:
             logger.warning("batches of files were not rung for: %s", error)
             return 0
         finally:
-            connections.close_all()
+            release_connections()

@@ -33,7 +33,7 @@ from inference.services.attempts import JobStart
 from inference.services.settlement import settlement_of
 from inference.worker.engine_pool import EnginePool
 from inference.worker.engine_process import EngineDiedError, EngineLoadError, Ticket
-from inference.worker.gathering import interval_of
+from inference.worker.gathering import Rounds
 from inference.worker.job_run import JobRun
 from inference.worker.leases import Claim, Leases
 from inference.worker.plugin_prompts import ReadRequest
@@ -75,6 +75,7 @@ class JobRunner:
         self._lock = threading.Lock()
         self._is_draining = False
         self._last_attempts = threading.Lock()
+        self._rounds = {is_streamed: Rounds() for is_streamed in (True, False)}
         self._publisher = Publisher(client, self._on_fenced)
         self._recorder = Recorder()
         self._observers = Observers(plugins)
@@ -298,8 +299,7 @@ class JobRunner:
             return
         try:
             piece = run.stages.pass_on(delta)
-            interval = interval_of(run.job, len(self._runs))
-            self._publish(run, *run.gathering.add(piece, interval))
+            self._publish(run, *run.gather(piece, self._rounds, len(self._runs)))
         except PluginStopError as stop:
             run.stop(stop)
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from inference.protocol import Delta, GenerationJob, Started, Usage
+from inference.protocol import Delta, GenerationJob, Started, TokenEvent, Usage
 from inference.services.cancellation import CANCELLED
 from inference.services.settlement import Course
-from inference.worker.gathering import Gathering
+from inference.worker.gathering import Gathering, Rounds, interval_of
 from inference.worker.job_meter import JobMeter
 from inference.worker.job_trace import JobTrace
 from inference.worker.plugin_stages import PluginStages
@@ -72,6 +73,13 @@ class JobRun:
         self.num_tokens[event.index] = event.num_tokens
         total = self.usage.completion_tokens + event.num_tokens - before
         self.usage = Usage(self.usage.prompt_tokens, total)
+
+    def gather(
+        self, token: TokenEvent, rounds: Mapping[bool, Rounds], num_jobs: int
+    ) -> list[TokenEvent]:
+        """What is to be told now; there are `rounds` for streams and others for what nobody reads yet."""
+        interval = interval_of(self.job, num_jobs)
+        return self.gathering.add(token, rounds[self.job.is_streamed], interval)
 
     def stop(self, stop: PluginStopError) -> None:
         """Have the engine end; its last event says what it has computed."""

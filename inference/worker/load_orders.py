@@ -20,8 +20,11 @@ from inference.worker.remote.target import RemoteLoad
 from llamagpu.lib.config import LlamaConfig
 from llamagpu.lib.error_codes import ErrorCode
 from llamagpu.lib.memory import total_bytes
+from llamagpu.lib.prepared_query import PreparedQuery
 from llamagpu.lib.sealing import UnsealError
 from monitoring.configuration import current
+
+_SERVABLE: PreparedQuery[Model] = PreparedQuery(lambda: Model.objects.servable())
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,7 @@ def desired_models() -> list[DesiredModel]:
             is_protected=model.is_pinned or model.slug == config.default_model,
             place=placed(model, model.replicas) if model.replicas else None,
         )
-        for model in Model.objects.servable()
+        for model in _SERVABLE.rows()
     ]
 
 

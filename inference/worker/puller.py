@@ -30,7 +30,9 @@ from inference.models import Model
 from inference.pull_progress import PullProgress
 from inference.services.model_pulls import note_commit, note_pull_failed, note_pulled
 from inference.states import ModelState
+from llamagpu.http.database import keep_connections, release_connections
 from llamagpu.lib.lifeline import dies_with_parent
+from llamagpu.lib.prepared_query import PreparedQuery
 from llamagpu.lib.redis_client import SyncRedis
 from monitoring.live_events import MODEL_EVENTS, publish
 
@@ -42,6 +44,10 @@ MAX_PULLS = 2
 # Seconds between two words about the same stage.
 _TELL_EVERY = 0.5
 _FIELDS = tuple(PullProgress.__dataclass_fields__)
+
+_DOWNLOADING: PreparedQuery[Model] = PreparedQuery(
+    lambda: Model.objects.filter(state=ModelState.DOWNLOADING).order_by("updated_at")
+)
 
 Publish = Callable[[str, str, dict[str, Any]], None]
 
@@ -104,8 +110,7 @@ class Puller:
 
     def look(self) -> None:
         """Begin what is asked for, end what is not. Raises RedisError and django.db.Error."""
-        rows = Model.objects.filter(state=ModelState.DOWNLOADING).order_by("updated_at")
-        wanted = {row.slug: row for row in rows}
+        wanted = {row.slug: row for row in _DOWNLOADING.rows()}
         for pull in self._running():
             if pull.slug not in wanted or not self._take(pull.slug):
                 _end(pull)
@@ -239,6 +244,7 @@ class Puller:
         self._publish(MODEL_EVENTS, "model_pull_failed", data)
 
     def _run(self) -> None:
+        keep_connections()
         while not self._stop.is_set():
             try:
                 self.look()
@@ -247,7 +253,7 @@ class Puller:
             except Exception:  # the thread must live on: without it nothing is pulled
                 logger.exception("the pulls could not be looked after")
             finally:
-                connections.close_all()
+                release_connections()
             try:
                 self._bell.wait(_INTERVAL)
             except redis.RedisError:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import uuid
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -34,6 +35,7 @@ from inference.worker.generation import MAX_ATTEMPTS
 from inference.worker.reader_watch import FORSAKEN, ReaderWatch
 from llamagpu.http.database import keep_connections, release_connections
 from llamagpu.lib.error_codes import ErrorCode
+from llamagpu.lib.prepared_query import PreparedQuery
 from llamagpu.lib.redis_client import SyncRedis
 
 logger = logging.getLogger(__name__)
@@ -44,6 +46,15 @@ _MAX_ROWS = 500
 _YOUNG = timedelta(seconds=2)
 _MESSAGE_LOST = timedelta(seconds=10)
 _OVERDUE = timedelta(seconds=10)
+# A long batch must not hide the calls for which somebody waits.
+_LIVE: PreparedQuery[tuple[uuid.UUID]] = PreparedQuery(
+    lambda before: (
+        InferenceJob.objects.live()
+        .filter(created_at__lt=before)
+        .order_by("-priority", "created_at")
+        .values_list("pk")[:_MAX_ROWS]
+    )
+)
 # Something is away: no job is to blame.
 _PASSING = (redis.RedisError, OperationalError, InterfaceError, BrokerUnavailableError)
 
@@ -87,33 +98,46 @@ class Reaper:
 
         Raises RedisError, django.db.Error and BrokerUnavailableError; the next sweep goes on.
         """
-        rows = list(
-            InferenceJob.objects.live()
-            .filter(created_at__lt=timezone.now() - _YOUNG)
-            .select_related("model", "batch_item", "line_job", "owner__role")
-            # A long batch must not hide the calls for which somebody waits.
-            .order_by("-priority", "created_at")[:_MAX_ROWS]
-        )
-        if not rows:
+        live = [pk for (pk,) in _LIVE.rows(timezone.now() - _YOUNG)]
+        if not live:
             return 0
-        keys = [JobKeys(str(row.pk)) for row in rows]
+        keys = [JobKeys(str(pk)) for pk in live]
         leases = self._client.mget([key.lease for key in keys])
-        marks = self._client.mget([key.cancel for key in keys])
-        signs = self._client.mget([key.reader for key in keys])
-        self._readers.keep_only([str(row.pk) for row in rows])
         alive = {(worker.name, worker.instance) for worker in live_workers(self._client)}
+        left = {
+            pk: lease
+            for pk, lease in zip(live, leases, strict=True)
+            if not (lease and _is_held(Holder.decode(lease), alive))
+        }
+        self._readers.keep_only([str(pk) for pk in left])
         try:
-            found = map(_Found, leases, marks, [sign is not None for sign in signs])
-            return sum(
-                self._tend_alone(row, one, alive) for row, one in zip(rows, found, strict=True)
-            )
+            return self._tend_all(left) if left else 0
         finally:
             self._ring_for_batches()
 
-    def _tend_alone(self, row: InferenceJob, found: _Found, alive: set[tuple[str, str]]) -> bool:
+    def _tend_all(self, leases: dict[uuid.UUID, bytes | None]) -> int:
+        """Those that nobody alive holds. A row that has ended since is none of them."""
+        rows = list(
+            InferenceJob.objects.live()
+            .filter(pk__in=list(leases))
+            .select_related("model", "batch_item", "line_job", "owner__role")
+            .order_by("-priority", "created_at")
+        )
+        keys = [JobKeys(str(row.pk)) for row in rows]
+        if not keys:
+            return 0
+        marks = self._client.mget([key.cancel for key in keys])
+        signs = self._client.mget([key.reader for key in keys])
+        found = [
+            _Found(leases[row.pk], mark, sign is not None)
+            for row, mark, sign in zip(rows, marks, signs, strict=True)
+        ]
+        return sum(map(self._tend_alone, rows, found))
+
+    def _tend_alone(self, row: InferenceJob, found: _Found) -> bool:
         """A job that cannot be tended keeps nobody from those after it, and is ended."""
         try:
-            return self._tend(row, found, alive)
+            return self._tend(row, found)
         except _PASSING:
             raise
         except Exception:
@@ -137,11 +161,8 @@ class Reaper:
             del self._of_batches[:MAX_CHUNK]
             ring_many(chunk)
 
-    def _tend(self, row: InferenceJob, found: _Found, alive: set[tuple[str, str]]) -> bool:
+    def _tend(self, row: InferenceJob, found: _Found) -> bool:
         now = timezone.now()
-        holder = Holder.decode(found.lease) if found.lease else None
-        if holder and (holder.is_canceller or (holder.worker, holder.instance) in alive):
-            return False
         if ending := last_event(self._client, str(row.pk)):
             # Its worker told the caller, but could not reach the database.
             metrics.REAPER_ACTIONS.inc(action="settled")
@@ -157,7 +178,7 @@ class Reaper:
         if self._readers.is_forsaken(str(row.pk), row.reader_grace, is_read=found.is_read):
             self._cancel(row, found.lease, FORSAKEN)
             return True
-        if holder or row.state == JobState.RUNNING:
+        if found.lease or row.state == JobState.RUNNING:
             # Run again for a reader only: the whole stack may have been down, with its callers gone.
             is_wanted = row.reader_grace is None or found.is_read
             return is_wanted and self._take_over(row, found.lease)
@@ -200,3 +221,8 @@ class Reaper:
             logger.warning("job %s: ended by the reaper: %s", row.pk, code)
             metrics.REAPER_ACTIONS.inc(action="ended")
             self._client.delete(JobKeys(str(row.pk)).lease)
+
+
+def _is_held(holder: Holder, alive: set[tuple[str, str]]) -> bool:
+    """Whether somebody looks after the job: a worker that lives, or who ends it just now."""
+    return holder.is_canceller or (holder.worker, holder.instance) in alive

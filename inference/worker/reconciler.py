@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 
 import redis
-from django.db import Error, connections
+from django.db import Error
 
 from inference.model_bell import Bell
 from inference.model_control import forget_idle_model
@@ -21,6 +21,7 @@ from inference.states import ModelState
 from inference.worker.engine_pool import EnginePool
 from inference.worker.forwarding import rescue_messages
 from inference.worker.load_orders import DesiredModel, desired_models
+from llamagpu.http.database import keep_connections, release_connections
 from llamagpu.lib.redis_client import SyncRedis
 
 logger = logging.getLogger(__name__)
@@ -134,6 +135,7 @@ class Reconciler:
             forget_idle_model(slug=model.slug, generation=model.generation)
 
     def _run(self) -> None:
+        keep_connections()
         while not self._stop.is_set():
             try:
                 self.reconcile()
@@ -142,7 +144,7 @@ class Reconciler:
             except Exception:  # the thread must live on: without it nothing is loaded or unloaded
                 logger.exception("the engines could not be brought in step")
             finally:
-                connections.close_all()
+                release_connections()
             try:
                 rescue_messages(self._client, self._worker)
                 self._bell.wait(_INTERVAL)

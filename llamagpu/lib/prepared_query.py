@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import count
 from typing import Any, Generic, TypeVar
 
 from django.db import DEFAULT_DB_ALIAS, connection
@@ -15,19 +17,23 @@ from django.db.models.query import get_related_populators
 
 Row = TypeVar("Row")
 
+Value = str | uuid.UUID | datetime
+# Moments that no value has, each another one.
+_MOMENTS = count(1)
+
 
 class PreparedQuery(Generic[Row]):
     """`build(*values)` is a queryset of the default database, of rows or of a `values_list`.
 
-    Its values are texts or UUIDs and become parameters as they are: its form depends on their number
-    alone. What it reads beside them, settings or the time, is read once.
+    Its values are texts, UUIDs or moments and become parameters as they are: its form depends on their
+    number alone. What it reads beside them, settings or the time, is read once.
     """
 
     def __init__(self, build: Callable[..., QuerySet[Any, Row]]) -> None:
         self._build = build
         self._plans: dict[int, _Plan] = {}
 
-    def rows(self, *values: str | uuid.UUID) -> list[Row]:
+    def rows(self, *values: Value) -> list[Row]:
         """All rows for these values, read now. Raises django.db.Error."""
         plan = self._plans.get(len(values))
         if plan is None:
@@ -35,7 +41,7 @@ class PreparedQuery(Generic[Row]):
             plan = self._plans[len(values)] = _Plan(self._build(*stand_ins), stand_ins)
         return plan.run(values)
 
-    def first(self, *values: str | uuid.UUID) -> Row | None:
+    def first(self, *values: Value) -> Row | None:
         """The first of them."""
         return next(iter(self.rows(*values)), None)
 
@@ -84,7 +90,9 @@ class _Plan:
         return instance
 
 
-def _stand_in_for(value: str | uuid.UUID) -> str | uuid.UUID:
+def _stand_in_for(value: Value) -> Value:
+    if isinstance(value, datetime):
+        return datetime(1, 1, 1, tzinfo=UTC) + timedelta(microseconds=next(_MOMENTS))
     return uuid.uuid4() if isinstance(value, uuid.UUID) else uuid.uuid4().hex
 
 
@@ -92,4 +100,6 @@ def adapted(value: Any) -> Any:
     """As the database's driver takes it."""
     if isinstance(value, uuid.UUID) and not connection.features.has_native_uuid_field:
         return value.hex
+    if isinstance(value, datetime):
+        return connection.ops.adapt_datetimefield_value(value)
     return value

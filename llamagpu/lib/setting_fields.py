@@ -119,7 +119,7 @@ SETTING_FIELDS: tuple[SettingField, ...] = (
                  "seconds that a request may take; the highest timeout of a request"),
     SettingField("resume_grace", "LLAMA_RESUME_GRACE", Whole(30, 1, 3600), LIVE, REQUESTS,
                  "seconds that a resumable request goes on after its caller has left"),
-    SettingField("stream_interval", "LLAMA_STREAM_INTERVAL", Whole(40, 0, 1000), LIVE, REQUESTS,
+    SettingField("stream_interval", "LLAMA_STREAM_INTERVAL", Whole(60, 0, 1000), LIVE, REQUESTS,
                  "milliseconds between a stream's events where many are open; 0 tells each token at once"),
     SettingField("job_retention", "LLAMA_JOB_RETENTION", Keeping("full"), LIVE, REQUESTS,
                  "what is kept of prompts and answers after the end: full, 30d and so on, hash, or none"),

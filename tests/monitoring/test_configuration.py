@@ -53,6 +53,20 @@ def test_the_database_wins_over_the_default() -> None:
     assert current().max_queue == 17
 
 
+def test_a_configuration_is_built_once_for_as_long_as_nothing_changes(settings: Any) -> None:
+    store("max_queue", 17)
+    forget()
+    freeze()
+    before = current()
+    assert current() is before
+    store("max_queue", 18)
+    forget()
+    changed = current()
+    assert (before.max_queue, changed.max_queue) == (17, 18)
+    settings.LLAMA = replace(settings.LLAMA, resume_grace=77)
+    assert (current().max_queue, current().resume_grace) == (18, 77)
+
+
 def test_the_environment_wins_over_the_database(
     monkeypatch: pytest.MonkeyPatch, settings: Any
 ) -> None:

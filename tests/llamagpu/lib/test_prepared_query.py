@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -15,6 +16,9 @@ from tests.conftest import Caller
 
 BY_NAME: PreparedQuery[ApiKey] = PreparedQuery(
     lambda name: ApiKey.objects.select_related("user", "replaces").filter(name=name).order_by("pk")
+)
+MADE_BETWEEN: PreparedQuery[ApiKey] = PreparedQuery(
+    lambda since, until: ApiKey.objects.filter(created_at__gte=since, created_at__lt=until)
 )
 TOKENS: PreparedQuery[tuple[Any, ...]] = PreparedQuery(
     lambda *ids: (
@@ -82,3 +86,13 @@ def test_any_number_of_ids_and_tuples(member: Caller) -> None:
     ]
     assert TOKENS.rows(ids[2]) == [(ids[2], 20, name, None)]
     assert TOKENS.rows(uuid.uuid4()) == []
+
+
+def test_moments_become_parameters_each_in_its_place(member: Caller) -> None:
+    moments = [datetime(2026, 11, day, 12, 30, 0, 250, tzinfo=UTC) for day in (1, 2, 3)]
+    first, second = make_key(member, "first"), make_key(member, "second")
+    for key, moment in zip((first, second), moments, strict=False):
+        ApiKey.objects.filter(pk=key.pk).update(created_at=moment)
+    assert MADE_BETWEEN.rows(moments[0], moments[1]) == [first]
+    assert MADE_BETWEEN.rows(moments[1], moments[2]) == [second]
+    assert MADE_BETWEEN.rows(moments[1], moments[0]) == []

@@ -2,12 +2,14 @@
 //
 // A step is hundreds of short phases, so a thread that has run out of units spins for a moment before
 // it sleeps, and the caller waits for units, not for threads: one that the system has put aside with
-// nothing in hand holds nobody up.
+// nothing in hand holds nobody up. So helpers give way between two phases, where they have nothing in
+// hand, before they are put aside in the midst of a unit.
 #pragma once
 
 #include <sched.h>
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <system_error>
 #include <thread>
@@ -81,6 +83,7 @@ class Pool {
     static constexpr uint64_t NEXT = 0xffffffff;
     // About 40 microseconds: longer than a serial stretch inside a step, shorter than a time slice.
     static constexpr int SPINS = 1000;
+    static constexpr std::chrono::microseconds GIVE_WAY_EVERY{100};
 
     void work(int thread) {
         size_t num_shares = shares_.size();
@@ -96,6 +99,15 @@ class Pool {
         }
     }
 
+    // Costs a call of the system where nobody waits for the processor, hence not after every phase.
+    static void give_way() {
+        thread_local auto given = std::chrono::steady_clock::now();
+        auto now = std::chrono::steady_clock::now();
+        if (now - given < GIVE_WAY_EVERY) return;
+        given = now;
+        sched_yield();
+    }
+
     void serve(int thread) {
         uint32_t seen = 0;
         int spins = 0;
@@ -105,6 +117,7 @@ class Pool {
                 seen = phase;
                 work(thread);
                 spins = 0;
+                give_way();
             } else if (++spins < SPINS) {
                 relax();
             } else {
