@@ -83,7 +83,7 @@ def current() -> LlamaConfig:
 
 
 def _build(base: LlamaConfig, values: Mapping[str, Any], frozen: Mapping[str, Any]) -> LlamaConfig:
-    """Only once for the same values: callers ask for each token, and a copy takes 50 microseconds."""
+    """Only once for the same values: callers ask for each token, and a copy takes 17 microseconds."""
     global _built
     built = _built
     if (
