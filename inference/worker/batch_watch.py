@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import uuid
 
 import redis
 from django.db import Error
@@ -21,7 +22,7 @@ _INTERVAL = 2.0
 #: Batches that are driven at once, the oldest first: each keeps a thread of a worker.
 MAX_DRIVEN = 8
 
-_LIVE: PreparedQuery[tuple[str]] = PreparedQuery(
+_LIVE: PreparedQuery[tuple[uuid.UUID]] = PreparedQuery(
     lambda: FileBatch.objects.live().order_by("created_at", "pk").values_list("pk")[:MAX_DRIVEN]
 )
 
